@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["tests/**/*.test.ts"],
+    globalSetup: ["tests/compiled.ts"],
     retry: 0,
     testTimeout: 120_000,
     hookTimeout: 300_000,

@@ -18,11 +18,15 @@ export const ERROR_CODES = {
   BASE_UNAVAILABLE: { exit: 5, meaning: "the base image can neither be pulled nor made here" },
   DEPENDENCY_UNRESOLVED: { exit: 5, meaning: "uv found no set of versions that satisfies the manifest" },
   IMAGE_BUILD_FAILED: { exit: 5, meaning: "a build step of an image failed" },
+  IMAGE_TOO_LARGE: { exit: 5, meaning: "the pack's image is larger than max_image" },
   SOURCE_INVALID: { exit: 5, meaning: "the pack's folder holds something that cannot be copied into an image" },
 
   LIMIT_NOT_ENFORCED: { exit: 6, meaning: "the kernel does not enforce a limit that was asked for" },
-  ISOLATION_UNAVAILABLE: { exit: 6, meaning: "a part of the sandbox is missing on this machine" },
-  PACK_START_FAILED: { exit: 6, meaning: "the pack's process ended before it said hello" },
+  ISOLATION_UNAVAILABLE: {
+    exit: 6,
+    meaning: "a part of the sandbox is missing here, or this version cannot do what is asked",
+  },
+  PACK_START_FAILED: { exit: 6, meaning: "the pack's process ended before it was loaded" },
   PACK_START_TIMEOUT: { exit: 6, meaning: "the pack's process did not say hello, or did not load, in time" },
   PACK_LOAD_FAILED: { exit: 6, meaning: "importing the pack's module raised" },
   PACK_DIED: { exit: 6, meaning: "the pack's process ended while it was in use" },
@@ -37,7 +41,6 @@ export const ERROR_CODES = {
   NODE_FAILED: { exit: 8, meaning: "the node's own code raised" },
   CALL_TIMEOUT: { exit: 8, meaning: "the call took longer than its time limit" },
   CALL_CANCELLED: { exit: 8, meaning: "the caller cancelled the call" },
-  CALL_REFUSED: { exit: 8, meaning: "the peer has as many calls in flight as it accepts" },
 
   VALUE_UNSUPPORTED: { exit: 9, meaning: "a value has no form on the wire" },
   TENSOR_INVALID: { exit: 9, meaning: "a tensor's dtype, shape, strides and bytes do not fit together" },

@@ -63,18 +63,30 @@ async function startEngine(socketPath) {
   if (isSystemdRunning()) {
     await runQuietly("systemctl start docker", "systemctl", ["start", "docker"]);
   } else if ((await ping(socketPath)) !== "ok") {
-    const log = openSync(engineLog, "a");
-    spawn("dockerd", [], { detached: true, stdio: ["ignore", log, log] }).unref();
+    await startDaemon(socketPath);
   }
-  const deadlineMs = performance.now() + startTimeoutMs;
-  while ((await ping(socketPath)) !== "ok") {
-    if (performance.now() > deadlineMs) {
-      throw new SetupError(`dockerd did not answer within ${startTimeoutMs / 1000} s.`, `See ${engineLog}.`);
-    }
-    await delay(100);
+  if ((await ping(socketPath)) !== "ok") {
+    throw new SetupError("systemd started docker, but it does not answer.", "See: journalctl -u docker");
   }
   const stop = isSystemdRunning() ? "systemctl stop docker" : "kill $(cat /var/run/docker.pid)";
   say(`✓ Docker Engine is running and stays running. To stop it: ${stop}`);
+}
+
+/** Starts dockerd outside systemd, for good, and waits until it answers. */
+async function startDaemon(socketPath) {
+  const log = openSync(engineLog, "a");
+  const daemon = spawn("dockerd", [], { detached: true, stdio: ["ignore", log, log] });
+  daemon.unref();
+  const deadlineMs = performance.now() + startTimeoutMs;
+  while ((await ping(socketPath)) !== "ok") {
+    const hasEnded = daemon.exitCode !== null || daemon.signalCode !== null;
+    if (hasEnded || performance.now() > deadlineMs) {
+      const what = hasEnded ? "dockerd ended at once" : `dockerd did not answer within ${startTimeoutMs / 1000} s`;
+      const tail = readFileSync(engineLog, "utf8").trimEnd().split("\n").slice(-5).join("\n");
+      throw new SetupError(`${what}. Its last lines:\n${tail}`, `The whole log: ${engineLog}`);
+    }
+    await delay(100);
+  }
 }
 
 /** "ok", or the code of what went wrong. */
@@ -99,10 +111,18 @@ function engineSocket(dockerHost) {
   );
 }
 
+/** Whether this machine's packages are Debian's or Ubuntu's. */
+export function isDebianFamily() {
+  return /^ID(_LIKE)?=.*\b(debian|ubuntu)\b/m.test(osRelease());
+}
+
+function osRelease() {
+  return existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
+}
+
 function requireDebianFamily(commands) {
-  const release = existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
-  if (/^ID(_LIKE)?=.*\b(debian|ubuntu)\b/m.test(release)) return;
-  const name = /^PRETTY_NAME="?([^"\n]*)/m.exec(release)?.[1] ?? "this system";
+  if (isDebianFamily()) return;
+  const name = /^PRETTY_NAME="?([^"\n]*)/m.exec(osRelease())?.[1] ?? "this system";
   throw new SetupError(
     `No Docker Engine answers, and on ${name} this script cannot install one (it knows Debian and Ubuntu).`,
     `Install Docker Engine 20.10 or later with your system's own tools and start it. On Debian that would be:\n  ${commands.join("\n  ")}`,

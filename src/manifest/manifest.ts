@@ -1,17 +1,28 @@
 // Manifest: what a pack asks for, parsed once and frozen. Must not know Docker or sockets.
 // parse.ts is the only maker of the type (resolve.ts fills in what the policy decides); inside the program it is trusted.
 
-/** Where something stands in a file the user wrote. Lines and columns count from 1. */
+/** Where something stands in a file the user wrote. Lines and columns count from 1; 0:0 is a config object, which has none. */
 export interface SourcePosition {
   readonly line: number;
   readonly column: number;
 }
 
+/** "manifest.yaml:3:5", or "config" for what an ExtensionConfig stated. */
+export function formatPosition(file: string, at: SourcePosition): string {
+  return at.line === 0 ? "config" : `${file}:${at.line}:${at.column}`;
+}
+
 /** One entry of `dependencies`, as written: PEP 508, git+https://…, or a path below the pack's folder. */
 export interface Dependency {
   readonly requirement: string;
+  readonly kind: DependencyKind;
+  /** It can only be installed by building it: a git, folder or archive dependency. An index may still offer no wheel. */
+  readonly needsBuild: boolean;
   readonly at: SourcePosition;
 }
+
+/** index: by name from an index · url: one file by its URL · git: a git repository · path: `./…` in the pack's folder. */
+export type DependencyKind = "index" | "url" | "git" | "path";
 
 /** What this machine has: bounds the defaults of the manifest's table. */
 export interface MachineSize {
@@ -60,12 +71,47 @@ export type ManifestKey =
   | "routes"
   | "web";
 
+/** A manifest's keys as a program states them: names and forms of manifest.yaml. What is absent comes from the file, else the defaults. */
+export interface ExtensionConfig {
+  readonly name?: string;
+  readonly version?: string;
+  readonly python?: PythonVersion;
+  readonly dependencies?: readonly string[];
+  readonly system_packages?: readonly string[];
+  readonly isolated?: boolean;
+  readonly share_torch?: boolean;
+  readonly gpu?: GpuRequest;
+  /** Bytes, or text such as "8GB"; so are the other sizes. */
+  readonly max_memory?: number | string;
+  readonly max_cpu_percent?: number;
+  readonly max_pids?: number;
+  readonly max_shm?: number | string;
+  readonly max_tmp?: number | string;
+  readonly data?: number | string;
+  readonly max_image?: number | string;
+  /** Seconds, or "none". */
+  readonly timeout?: number | "none";
+  readonly network?: NetworkRequest;
+  readonly mounts?: readonly { readonly source: string; readonly target: string; readonly write?: boolean }[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly runtime?: string;
+  readonly indexes?: readonly string[];
+  readonly find_links?: readonly string[];
+  readonly services?: readonly string[];
+  readonly routes?: readonly string[];
+  readonly web?: readonly string[];
+}
+
 /** A pack's manifest with every default filled in. Deeply frozen. */
 export interface Manifest {
   /** Path of the file it was read from, as given by the caller. */
   readonly file: string;
-  /** Keys the file itself states, and where; a key that is absent here has its default. */
+  /** Keys the file or the config object states, and where; a key that is absent here has its default. */
   readonly stated: ReadonlyMap<ManifestKey, SourcePosition>;
+  /** The policy's level of trust for this pack. */
+  readonly level: string;
+  /** Whether the policy lets dependencies be built from source; false: wheels only. */
+  readonly sourceBuilds: boolean;
 
   readonly name: string;
   readonly version: string;
