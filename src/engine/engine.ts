@@ -23,6 +23,7 @@ export interface EngineInfo {
   readonly cpus: number;
 }
 
+/** As a filter, an empty value stands for the label with any value. */
 export type Labels = Readonly<Record<string, string>>;
 
 export interface EngineImages {
@@ -32,11 +33,14 @@ export interface EngineImages {
   /** Raises ENGINE_FAILED when the registry cannot be reached or has no such image. */
   pull(reference: string, options?: ProgressOptions): Promise<void>;
   /** Makes an image of one layer from a tar of a root file system. */
-  import(rootfs: Readable, reference: string): Promise<void>;
-  /** Builds with BuildKit. Raises IMAGE_BUILD_FAILED with the failed step and its last log lines. */
+  import(rootfs: Readable, reference: string, labels: Labels): Promise<void>;
+  /**
+   * Builds with BuildKit from a tar of the context; the tag exists only when every step has passed. Nothing is pulled: images named in FROM must be there.
+   * Raises IMAGE_BUILD_FAILED with `step` and `logTail` (last 20 lines of the failed step). An abort stops the build and raises the signal's reason.
+   */
   build(context: Readable, options: BuildOptions): Promise<void>;
-  /** Removing what is not there is not an error. */
-  remove(reference: string): Promise<void>;
+  /** Gives false when there is no such image, or a container uses it; then nothing is removed. */
+  remove(reference: string): Promise<boolean>;
 }
 
 export interface ImageInfo {
@@ -56,7 +60,9 @@ export interface ProgressOptions {
 /** What a long engine operation says while it runs. */
 export type EngineProgress =
   | { readonly type: "step"; readonly name: string; readonly state: "started" | "cached" | "done" | "failed" }
-  | { readonly type: "log"; readonly line: string };
+  | { readonly type: "log"; readonly line: string }
+  /** Of one layer or download; `totalBytes` is 0 while unknown. */
+  | { readonly type: "bytes"; readonly name: string; readonly doneBytes: number; readonly totalBytes: number };
 
 export interface BuildOptions extends ProgressOptions {
   readonly reference: string;
@@ -77,18 +83,17 @@ export interface EngineContainers {
   list(labels: Labels): Promise<readonly ContainerSummary[]>;
   /** Resolves when the container is no longer running. */
   wait(id: string): Promise<ExitStatus>;
-  /** SIGTERM, then SIGKILL after `graceMs`. Not running is not an error. */
-  stop(id: string, graceMs: number): Promise<void>;
   /** Kills and removes. Removing what is not there is not an error. */
   remove(id: string): Promise<void>;
-  /** The last `lines` lines of both outputs, oldest first. */
+  /** The last `lines` lines of both outputs, oldest first; of each at most 2000 characters. */
   logs(id: string, lines: number): Promise<readonly string[]>;
   /** One file out of the container's file system. */
   readFile(id: string, path: string): Promise<Buffer>;
 }
 
-/** One container, as the engine is asked for it. Every field is explicit: there are no engine defaults to forget. */
+/** One container, as the engine is asked for it. Every part of its confinement is explicit: there are no engine defaults to forget. */
 export interface ContainerSpec {
+  /** Absent: the engine makes one up. */
   readonly name?: string;
   readonly image: string;
   readonly command: readonly string[];
@@ -98,17 +103,30 @@ export interface ContainerSpec {
   /** "uid:gid" */
   readonly user: string;
   readonly network: "none" | "bridge";
+  /** Absent: the engine's own. */
   readonly runtime?: string;
   readonly readOnlyRoot: boolean;
   readonly dropAllCapabilities: boolean;
   readonly noNewPrivileges: boolean;
-  /** Seccomp profile as JSON text; undefined takes the engine's own. */
-  readonly seccomp?: string;
+  /** Seccomp profile as JSON text, or "default" for the engine's own. */
+  readonly seccomp: string;
+  /** "private": System V and POSIX shared memory of its own. */
+  readonly ipc: "private";
   /** Docker's tiny init as process 1: reaps orphans, forwards signals. */
   readonly init: boolean;
   readonly limits: ContainerLimits;
   readonly mounts: readonly ContainerMount[];
-  readonly tmpfs: readonly { readonly target: string; readonly sizeBytes: number; readonly mode: string }[];
+  readonly tmpfs: readonly ContainerTmpfs[];
+}
+
+/** A file system in memory; never with set-user-id programs or devices. */
+interface ContainerTmpfs {
+  readonly target: string;
+  readonly sizeBytes: number;
+  /** Octal, e.g. "1777". */
+  readonly mode: string;
+  /** Whether files on it may be run as programs. */
+  readonly exec: boolean;
 }
 
 export interface ContainerLimits {
@@ -130,6 +148,8 @@ export type ContainerMount =
 
 export interface ContainerSummary {
   readonly id: string;
+  /** Id of the image it was made from, "sha256:…". */
+  readonly imageId: string;
   readonly labels: Labels;
   readonly running: boolean;
 }
