@@ -1,30 +1,14 @@
 // Tensor: an n-dimensional array as both languages see it. Must not know Docker or how its bytes travelled.
 
 import { PyisolateError } from "../errors.ts";
+import type { ExtensionValue } from "../rpc/values.ts";
+import { DTYPE_BYTES, type Dtype, isDtype } from "./dtype.ts";
 
-/** Bytes per element of every dtype that may travel. Names as numpy and torch spell them. */
-export const DTYPE_BYTES = {
-  bool: 1,
-  uint8: 1,
-  int8: 1,
-  uint16: 2,
-  int16: 2,
-  uint32: 4,
-  int32: 4,
-  uint64: 8,
-  int64: 8,
-  float16: 2,
-  bfloat16: 2,
-  float32: 4,
-  float64: 8,
-  complex64: 8,
-  complex128: 16,
-} as const;
-
-export type Dtype = keyof typeof DTYPE_BYTES;
+const MAX_AXES = 32;
 
 /** An array in C order (the last axis is contiguous). */
-export class Tensor {
+export class Tensor implements ExtensionValue {
+  readonly wireTag = "$tensor";
   readonly dtype: Dtype;
   /** Element counts, outermost first; [] is a scalar. */
   readonly shape: readonly number[];
@@ -48,13 +32,16 @@ export class Tensor {
 
 /** Bytes of an array in C order. Raises TENSOR_INVALID for an unknown dtype or a shape that is not one. */
 export function tensorBytes(dtype: string, shape: readonly number[]): number {
-  if (!Object.hasOwn(DTYPE_BYTES, dtype)) {
+  if (!isDtype(dtype)) {
     throw new PyisolateError(
       "TENSOR_INVALID",
       `unknown dtype "${dtype}", expected one of ${Object.keys(DTYPE_BYTES).join(", ")}`,
     );
   }
-  let bytes = DTYPE_BYTES[dtype as Dtype];
+  if (shape.length > MAX_AXES) {
+    throw new PyisolateError("TENSOR_INVALID", `shape of ${shape.length} axes, expected at most ${MAX_AXES}`);
+  }
+  let bytes: number = DTYPE_BYTES[dtype];
   for (const count of shape) {
     if (!Number.isSafeInteger(count) || count < 0) {
       throw new PyisolateError("TENSOR_INVALID", `shape [${shape.join(", ")}] has "${count}", expected a count >= 0`);

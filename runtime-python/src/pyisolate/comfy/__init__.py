@@ -1,0 +1,1 @@
+"""What touches ComfyUI: `shim` runs in the pack's container."""

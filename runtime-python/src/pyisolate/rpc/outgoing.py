@@ -1,0 +1,107 @@
+"""Calls of this side that wait for their turn and their answer. Must not know sockets or sessions."""
+
+from __future__ import annotations
+
+import time
+from queue import Empty, SimpleQueue
+
+from ..errors import PyisolateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .peer import OnEvent
+
+
+class Outgoing:
+    """One call of ours.
+
+    Attributes:
+        id: 0 until the other side has room for the call.
+        put: Hands news to whoever waits: OPENED when the id is there, then one (is_value, value or error).
+    """
+
+    __slots__ = ("id", "is_abandoned", "is_sent", "method", "on_event", "put")
+
+    def __init__(self, method: str, put: Callable[[Any], object], on_event: OnEvent | None) -> None:
+        self.id = 0
+        self.method = method
+        self.put = put
+        self.on_event = on_event
+        self.is_sent = False
+        self.is_abandoned = False
+
+
+OPENED = object()
+
+
+class Deadline:
+    """What remains of a time limit in seconds; None: no limit."""
+
+    __slots__ = ("_end", "_method", "_timeout")
+
+    def __init__(self, method: str, timeout: float | None) -> None:
+        self._method = method
+        self._timeout = timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def remaining(self) -> float | None:
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def error(self) -> PyisolateError:
+        return PyisolateError("CALL_TIMEOUT", f'"{self._method}" gave no result within {self._timeout} s')
+
+
+class ThreadMailbox:
+    """News for a thread that blocks."""
+
+    __slots__ = ("_news", "put")
+
+    def __init__(self) -> None:
+        self._news: SimpleQueue[Any] = SimpleQueue()
+        self.put = self._news.put
+
+    def get(self, deadline: Deadline) -> Any:
+        """Raises: PyisolateError CALL_TIMEOUT; what the news is when it is an error."""
+        try:
+            return open_news(self._news.get(timeout=deadline.remaining()))
+        except Empty:
+            raise deadline.error() from None
+
+
+class LoopMailbox:
+    """News for a coroutine on any asyncio loop."""
+
+    __slots__ = ("_loop", "_news")
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+        self._news: asyncio.Queue[Any] = asyncio.Queue()
+
+    def put(self, news: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._news.put_nowait, news)
+        except RuntimeError:
+            pass  # the loop was closed: nobody waits any more
+
+    async def get(self, deadline: Deadline) -> Any:
+        """Raises: PyisolateError CALL_TIMEOUT; what the news is when it is an error; CancelledError."""
+        import asyncio
+
+        try:
+            return open_news(await asyncio.wait_for(self._news.get(), deadline.remaining()))
+        except asyncio.TimeoutError:
+            raise deadline.error() from None
+
+
+def open_news(news: Any) -> Any:
+    if news is OPENED:
+        return None
+    is_value, content = news
+    if is_value:
+        return content
+    raise content

@@ -1,0 +1,1 @@
+"""Tensors: arrays as they travel. Plugs into rpc as a ValueExtension."""
