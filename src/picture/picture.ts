@@ -1,0 +1,110 @@
+// Pictures: files ↔ IMAGE tensors as in ComfyUI (float32, 0..1, RGB). The only place that knows picture formats.
+
+import { basename, extname } from "node:path";
+import type { Sharp } from "sharp";
+import { PyisolateError } from "../errors.ts";
+import { Tensor } from "../tensor/tensor.ts";
+
+const writable = [".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"];
+
+/**
+ * A picture file as IMAGE: float32 [1, height, width, 3], turned upright by its EXIF orientation, transparency dropped.
+ * Raises PICTURE_INVALID when the file is missing or is not a picture.
+ */
+export async function readPicture(file: string): Promise<Tensor> {
+  const { bytes, width, height } = await decode(file, (picture) => picture.toColourspace("srgb"));
+  return new Tensor("float32", [1, height, width, 3], toUnitFloats(bytes));
+}
+
+/** A picture file as MASK: float32 [1, height, width] of its brightness. Raises as readPicture. */
+export async function readMask(file: string): Promise<Tensor> {
+  const { bytes, width, height } = await decode(file, (picture) => picture.toColourspace("b-w"));
+  return new Tensor("float32", [1, height, width], toUnitFloats(bytes));
+}
+
+/**
+ * Writes an IMAGE ([N, H, W, 1 | 3 | 4]) or MASK ([N, H, W]) of float32, values clipped to 0..1 and rounded to 8 bits.
+ * The format follows the file's ending. Of several pictures the second goes to NAME-2.png, and so on.
+ * Gives the files written. Raises PICTURE_INVALID when the tensor is not a picture, USAGE for an unknown ending.
+ */
+export async function writePictures(tensor: Tensor, file: string): Promise<string[]> {
+  requireWritable(file);
+  const [count = 0, height = 0, width = 0, channels = 1] = tensor.shape;
+  const isPicture = tensor.dtype === "float32" && (tensor.shape.length === 3 || tensor.shape.length === 4);
+  if (!isPicture || ![1, 3, 4].includes(channels) || count * height * width === 0) {
+    throw new PyisolateError(
+      "PICTURE_INVALID",
+      `cannot write ${file}: expected a float32 tensor [N, H, W, 1, 3 or 4], got ${tensor.dtype} [${tensor.shape.join(", ")}]`,
+      { next: "Run the node with --json to see what it gives." },
+    );
+  }
+  const { default: sharp } = await import("sharp");
+  const bytesPerPicture = height * width * channels;
+  const bytes = fromUnitFloats(tensor.data);
+  const files: string[] = [];
+  for (let index = 0; index < count; index++) {
+    const target = index === 0 ? file : numbered(file, index + 1);
+    const picture = bytes.subarray(index * bytesPerPicture, (index + 1) * bytesPerPicture);
+    await write(sharp(picture, { raw: { width, height, channels: channels as 1 | 3 | 4 } }), target);
+    files.push(target);
+  }
+  return files;
+}
+
+/** Raises USAGE unless a picture can be written under this name. */
+export function requireWritable(file: string): void {
+  const ending = extname(file).toLowerCase();
+  if (writable.includes(ending)) return;
+  throw new PyisolateError("USAGE", `cannot write ${file}: expected one of ${writable.join(", ")}, got "${ending}"`, {
+    next: "Name the output with one of these endings.",
+  });
+}
+
+async function decode(file: string, convert: (picture: Sharp) => Sharp) {
+  const { default: sharp } = await import("sharp");
+  try {
+    const { data, info } = await convert(sharp(file).rotate().removeAlpha())
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    return { bytes: data, width: info.width, height: info.height };
+  } catch (error) {
+    throw new PyisolateError(
+      "PICTURE_INVALID",
+      `${file} cannot be read as a picture: ${(error as Error).message}`,
+      { file, next: "Give a JPEG, PNG, WebP or TIFF file." },
+      error,
+    );
+  }
+}
+
+async function write(picture: Sharp, file: string): Promise<void> {
+  try {
+    await picture.toFile(file);
+  } catch (error) {
+    throw new PyisolateError("PICTURE_INVALID", `cannot write ${file}: ${(error as Error).message}`, { file }, error);
+  }
+}
+
+function toUnitFloats(bytes: Buffer): Uint8Array {
+  const floats = new Float32Array(bytes.length);
+  for (let index = 0; index < bytes.length; index++) floats[index] = (bytes[index] as number) / 255;
+  return new Uint8Array(floats.buffer);
+}
+
+function fromUnitFloats(data: Uint8Array): Uint8ClampedArray {
+  const aligned = data.byteOffset % 4 === 0 ? data : data.slice();
+  const floats = new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4);
+  const bytes = new Uint8ClampedArray(floats.length); // clips, and rounds to nearest
+  for (let index = 0; index < floats.length; index++) bytes[index] = (floats[index] as number) * 255;
+  return bytes;
+}
+
+function numbered(file: string, number: number): string {
+  const ending = extname(file);
+  return `${file.slice(0, file.length - ending.length)}-${number}${ending}`;
+}
+
+/** Name for an output nobody named: NODE-1.png. */
+export function defaultPictureName(nodeId: string, outputNumber: number): string {
+  return `${basename(nodeId).replaceAll(/[^A-Za-z0-9._-]/g, "_")}-${outputNumber}.png`;
+}

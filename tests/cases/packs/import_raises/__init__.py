@@ -1,0 +1,1 @@
+import package_nobody_has  # noqa: F401
