@@ -1,0 +1,31 @@
+// The bench program: node --import tsx tests/bench/main.ts RIVAL_DIRECTORY ID…
+// Started by scripts/bench.mjs, which has set up what it needs and checked the ids. Prints rows, writes out/bench.json.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { figures } from "./figures.ts";
+import { productModule } from "./product.ts";
+import { formatRow } from "./report.ts";
+import type { Row } from "./row.ts";
+
+const out = join(import.meta.dirname, "../../out");
+const [rivalDirectory = "", ...ids] = process.argv.slice(2);
+const say = (line: string) => process.stderr.write(`${line}\n`);
+
+const { ExtensionManager } = await productModule("index.js");
+const { connectEngine } = await productModule("engine/docker.js");
+const engine = await connectEngine({ dockerHost: process.env.DOCKER_HOST });
+const rows: Row[] = [];
+{
+  await using manager = new ExtensionManager();
+  for (const [id, figure] of Object.entries(figures).filter(([id]) => ids.includes(id))) {
+    const added = await figure.run({ engine, manager, rivalDirectory, say });
+    for (const row of added) console.log(`\n${formatRow(row, figure.title)}`);
+    rows.push(...added);
+    say(`✓ ${id}`);
+  }
+}
+mkdirSync(out, { recursive: true });
+writeFileSync(join(out, "bench.json"), `${JSON.stringify(rows, null, 2)}\n`);
+const met = rows.filter((row) => row.met).length;
+console.log(`\n${met} of ${rows.length} goals met. Figures: out/bench.json; what they mean: docs/performance.md`);
