@@ -82,6 +82,28 @@ test("no file imports a folder that the table does not allow", () => {
   expect(forbidden(readEdges(texts), readTable())).toEqual([]);
 });
 
+/** Builtin modules of Node that a folder must do without, as the table's last column says. */
+const forbiddenBuiltins: Readonly<Record<string, readonly string[]>> = {
+  manifest: ["fs", "net", "http", "child_process", "os"],
+  rpc: ["fs", "child_process", "os"],
+  tensor: ["fs", "net", "child_process", "os"],
+  supervisor: ["fs", "net", "child_process", "timers", "perf_hooks"],
+  store: ["net", "http", "child_process"],
+  image: ["net", "http"],
+};
+
+test("no folder uses a builtin module that it must never know", () => {
+  const uses = readEdges(texts).filter(({ from, to }) =>
+    forbiddenBuiltins[from]?.some((name) => to === `node:${name}` || to.startsWith(`node:${name}/`)),
+  );
+  expect(uses.map(({ file, to }) => `${file} imports ${to}`)).toEqual([]);
+});
+
+test("the environment is read in entry/, and by the one default of extension/settings.ts", () => {
+  const files = [...texts].filter(([, text]) => text.includes("process.env")).map(([file]) => file);
+  expect(files.filter((file) => folderOf(file) !== "entry")).toEqual(["extension/settings.ts"]);
+});
+
 test("an edge that is not in the table is found", () => {
   const table = readTable();
   const bad = new Map([
