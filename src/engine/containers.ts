@@ -1,5 +1,6 @@
 // DockerContainers: the life of a container, on dockerode.
 
+import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type Docker from "dockerode";
 import { extract } from "tar-stream";
@@ -123,6 +124,8 @@ export class DockerContainers implements EngineContainers {
       throw new Error("is missing");
     } catch (error) {
       throw asEngineError(error, what);
+    } finally {
+      (archive as Readable).destroy(); // what is not read to its end would keep the program running
     }
   }
 }

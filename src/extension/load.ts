@@ -128,7 +128,7 @@ async function explainFailure(error: unknown, { manifest }: Pack, container: Run
       return discard(container, cancelledError(name, error));
     case "PACK_LOAD_FAILED": {
       const message = `pack "${name}" cannot be imported: ${error.message}`;
-      const details = { ...error.details, next: loadAdvice(error) };
+      const details = { ...error.details, next: error.details.next ?? loadAdvice(error) };
       return discard(container, new PyisolateError("PACK_LOAD_FAILED", message, details, error));
     }
     default:
