@@ -28,7 +28,7 @@ class Collector:
     def on_body(self, header, body):
         self.body = body
         self.area = bytearray(header.attachment_bytes)
-        return memoryview(self.area) if header.attachment_bytes else None
+        return memoryview(self.area) if header.attachment_bytes else self.on_end(header)
 
     def on_end(self, header):
         return header.kind.name, header.flags, header.id, self.body, bytes(self.area)

@@ -18,7 +18,10 @@ class SlowTransport:
         self.frames: list[tuple[str, int, int]] = []
         self.gate = Gate()
 
-    def send(self, parts, before_waiting=None):
+    def send_now(self, frame):
+        self.send([frame])
+
+    def send(self, parts):
         header = decode_header(parts[0], 0)
         self.frames.append((header.kind.name, header.flags, header.id))
         if len(self.frames) == 2:

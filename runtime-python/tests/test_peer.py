@@ -313,7 +313,7 @@ def test_threads_are_given_back_when_many_calls_have_ended():
 def test_without_a_thread_to_be_had_calls_wait_for_one_that_is_free(monkeypatch):
     with connected({}, {"echo": lambda value: value, "sleep": lambda: threading.Event().wait(0.05)}) as (host, worker):
         assert host.call("echo", 1) == 1  # the worker has two threads now
-        monkeypatch.setattr(worker, "_spawn", lambda: False)
+        monkeypatch.setattr(worker._pool, "spawn", lambda: False)
         with ThreadPoolExecutor(8) as pool:
             sleeping = [pool.submit(host.call, "sleep", timeout=TIMEOUT_S) for _ in range(4)]
             assert [host.call("echo", n, timeout=TIMEOUT_S) for n in range(20)] == list(range(20))

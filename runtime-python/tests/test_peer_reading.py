@@ -48,10 +48,10 @@ class Bare:
 
 
 @contextlib.contextmanager
-def serving(methods):
+def serving(methods, **options):
     ours, theirs = socket.socketpair()
     ours.settimeout(TIMEOUT_S)
-    peer = Peer(SocketTransport(theirs), methods)
+    peer = Peer(SocketTransport(theirs), methods, **options)
     peer.start()
     try:
         yield Bare(ours), peer
@@ -105,6 +105,28 @@ def test_a_cancel_that_comes_before_the_coroutine_has_started_is_not_lost():
         gate.opened.set()
         answers = {message.id: message for message in (bare.receive(), bare.receive())}
         assert answers[2].kind == ERROR and answers[2].value["code"] == "CALL_CANCELLED"
+
+
+def test_an_answer_of_the_loop_does_not_stop_reading_when_another_coroutine_comes_after_it():
+    gate, ran = Gate(), threading.Event()
+
+    async def echo():
+        return 1
+
+    async def block():
+        gate.wait()
+
+    methods = {"echo": echo, "block": block, "sync": ran.set}
+    with serving(methods, makes_coroutine=lambda method, args: method != "sync") as (bare, _):
+        for id in (1, 2):
+            bare.connection.sendall(bare.call_frame("echo"))
+            assert bare.receive().id == id
+        bare.connection.sendall(bare.call_frame("echo") + bare.call_frame("block"))
+        assert gate.reached.wait(TIMEOUT_S)
+        bare.connection.sendall(bare.call_frame("sync"))
+        assert ran.wait(TIMEOUT_S)
+        gate.opened.set()
+        assert {bare.receive().id for _ in range(3)} == {3, 4, 5}
 
 
 def test_a_ping_is_answered_while_a_call_runs():

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import wire
@@ -97,6 +97,7 @@ def containers(inner):
 
 
 @given(st.recursive(scalars, containers, max_leaves=20))
+@example({(float("nan"), False), (float("nan"), False)})
 def test_every_value_survives_the_way_there_and_back(value):
     text, attachments = encode(value)
     decoded = decode(text, attachments)

@@ -30,7 +30,8 @@ function decodeHeader(bytes: Buffer, at: number): FrameHeader {
   if (found === undefined) throw violation(`unknown frame kind ${number}`);
   const [name, kind] = found;
   if (!kind.flags.includes(flags)) throw violation(`${name} frame with flags ${flags}`);
-  if (bytes[at + 10] !== 0 || bytes[at + 11] !== 0) throw violation(`${name} frame with a reserved field that is not 0`);
+  if (bytes[at + 10] !== 0 || bytes[at + 11] !== 0)
+    throw violation(`${name} frame with a reserved field that is not 0`);
   if ((id === 0) !== (kind.id === "connection")) throw violation(`${name} frame with id ${id}`);
   if (bodyBytes % WIRE.bodyStepBytes !== 0 || bodyBytes > WIRE.bodyBytes) {
     throw violation(`body of ${bodyBytes} bytes, expected a multiple of 16 up to ${WIRE.bodyBytes}`);

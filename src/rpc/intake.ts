@@ -73,7 +73,7 @@ export class Intake {
       }
     }
     // Small traffic pays for a turn only now and then.
-    if (this.#frames * 4 > PACE.turnFrames || this.#bytes * 4 > PACE.turnBytes) this.#awaitTurn();
+    if (this.#frames * 2 > PACE.turnFrames || this.#bytes * 2 > PACE.turnBytes) this.#awaitTurn();
     this.#finish();
   }
 

@@ -145,7 +145,7 @@ export class Peer {
         ticket.onAbort = () => this.#abandon(ticket, cancelled(method, signal));
         signal.addEventListener("abort", ticket.onAbort, { once: true });
       }
-      this.#session.call(ticket, body);
+      this.#session.call(ticket, body, timeoutMs);
     });
   }
 

@@ -38,7 +38,7 @@ export interface SessionOwner<Ticket> {
   send(message: OutgoingMessage): void;
   /** Whether the way out has room for another call. */
   hasRoom(): boolean;
-  /** What remains of the time limit of a call that is about to be sent, in whole milliseconds; undefined: none. */
+  /** What remains of the time limit of a call that had to wait, in whole milliseconds; undefined: no limit. */
   remainingMs(ticket: Ticket): number | undefined;
   /** Both sides speak a common version. */
   opened(): void;
@@ -118,9 +118,9 @@ export class Session<Ticket extends object> implements FrameSink {
     return [...this.#local.values(), ...this.#waiting.keys()];
   }
 
-  /** Starts a call, at once or as soon as the peer's credits and the way out allow. */
-  call(ticket: Ticket, body: OutgoingBody): void {
-    if (this.#waiting.size === 0 && this.#canStart()) this.#start(ticket, body);
+  /** Starts a call, at once or as soon as the peer's credits and the way out allow. `timeoutMs`: its whole time limit. */
+  call(ticket: Ticket, body: OutgoingBody, timeoutMs: number | undefined): void {
+    if (this.#waiting.size === 0 && this.#canStart()) this.#start(ticket, body, timeoutMs);
     else this.#waiting.set(ticket, body);
   }
 
@@ -133,7 +133,7 @@ export class Session<Ticket extends object> implements FrameSink {
     for (const [ticket, body] of this.#waiting) {
       if (!this.#canStart()) return;
       this.#waiting.delete(ticket);
-      this.#start(ticket, body);
+      this.#start(ticket, body, this.#owner.remainingMs(ticket));
     }
   }
 
@@ -291,11 +291,11 @@ export class Session<Ticket extends object> implements FrameSink {
 
   // What goes out.
 
-  #start(ticket: Ticket, body: OutgoingBody): void {
+  #start(ticket: Ticket, body: OutgoingBody, timeoutMs: number | undefined): void {
     const id = this.#takeId();
     this.#local.set(id, ticket);
     try {
-      this.#sendMessage("call", 0, id, body, this.#owner.remainingMs(ticket));
+      this.#sendMessage("call", 0, id, body, timeoutMs);
     } catch (error) {
       this.#local.delete(id);
       this.#owner.refused(ticket, error as PyisolateError);

@@ -302,8 +302,7 @@ class Encoder {
 
   #needDistinct(keys: readonly unknown[]): void {
     const seen = new Set<string>();
-    for (const key of keys) {
-      const identity = keyIdentity(key);
+    for (const identity of keyIdentities(keys)) {
       if (identity === undefined) throw this.#unsupported("a set element or dict key that Python cannot hash");
       if (seen.has(identity)) throw this.#unsupported("a set or dict with two keys that are equal in Python");
       seen.add(identity);
@@ -395,26 +394,32 @@ function decodeDict(pairs: readonly [Value, Value][]): Map<Value, Value> {
 
 function checkDistinct(tag: string, keys: readonly Value[]): void {
   const seen = new Set<string>();
-  for (const key of keys) {
-    const identity = keyIdentity(key);
+  for (const identity of keyIdentities(keys)) {
     if (identity === undefined) throw violation(`${tag} with a key that cannot be one`);
     if (seen.has(identity)) throw violation(`${tag} with the same key twice`);
     seen.add(identity);
   }
 }
 
-/** A text that two keys share exactly when Python holds them for equal; undefined: not a key. */
-function keyIdentity(key: unknown): string | undefined {
+function keyIdentities(keys: readonly unknown[]): (string | undefined)[] {
+  let nanCount = 0;
+  const nextNan = () => `nan${nanCount++}`;
+  return keys.map((key) => keyIdentity(key, nextNan));
+}
+
+/** A text that two keys share exactly when Python holds them for equal (NaN equals nothing); undefined: not a key. */
+function keyIdentity(key: unknown, nextNan: () => string): string | undefined {
   if (key === null) return "null";
   if (typeof key === "string") return `s${key}`;
   if (typeof key === "boolean") return key ? "n1" : "n0";
   if (typeof key === "bigint") return `n${key}`;
+  if (Number.isNaN(key)) return nextNan();
   if (typeof key === "number") return Number.isInteger(key) ? `n${BigInt(key)}` : `n${key}`;
-  if (key instanceof Float) return keyIdentity(key.value);
+  if (key instanceof Float) return keyIdentity(key.value, nextNan);
   if (key instanceof Uint8Array)
     return `b${Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1")}`;
   if (!(key instanceof Tuple)) return undefined;
-  const parts = key.items.map(keyIdentity);
+  const parts = key.items.map((item) => keyIdentity(item, nextNan));
   return parts.includes(undefined) ? undefined : `t${JSON.stringify(parts)}`;
 }
 

@@ -50,7 +50,7 @@ class Recorder implements SessionOwner<Ticket> {
 
   call(name: string): Ticket {
     const ticket = { name };
-    this.session.call(ticket, body("m"));
+    this.session.call(ticket, body("m"), this.timeLeft);
     return ticket;
   }
 
@@ -219,7 +219,7 @@ describe("messages that are too large", () => {
   test("a call is refused and its id is free", () => {
     const recorder = new Recorder();
     recorder.receive(hello(small));
-    recorder.session.call({ name: "a" }, body("m", [new Uint8Array(129)]));
+    recorder.session.call({ name: "a" }, body("m", [new Uint8Array(129)]), undefined);
     recorder.call("b");
     expect([recorder.log, recorder.takeSent()]).toEqual([["refused a VALUE_UNSUPPORTED"], ["call 2"]]);
   });
@@ -235,7 +235,11 @@ describe("messages that are too large", () => {
   test("an area beyond one frame is announced with more", () => {
     const recorder = new Recorder();
     recorder.receive(hello());
-    recorder.session.call({ name: "a" }, body("m", [new Tuple([new Uint8Array(2 ** 22), new Uint8Array(1)])]));
+    recorder.session.call(
+      { name: "a" },
+      body("m", [new Tuple([new Uint8Array(2 ** 22), new Uint8Array(1)])]),
+      undefined,
+    );
     const message = recorder.sent.at(-1);
     expect(message?.areaBytes).toBe(2 ** 22 + 64);
     expect(hasFlag(message?.head[9] ?? 0, "more")).toBe(true);

@@ -43,6 +43,14 @@ class Call:
             self.peer.send_event(self, name, data)
 
 
+#: What methods and nodes usually give. Python builds the text of an AttributeError for each look at a class in vain.
+_NEVER_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict})
+
+
+def is_awaitable(value: Any) -> bool:
+    return type(value) not in _NEVER_AWAITABLE and hasattr(type(value), "__await__")
+
+
 def progress(value: float, total: float) -> None:
     """Tells the host how far the running node is. Does nothing outside a call, e.g. while the pack is imported."""
     call = current_call.get()

@@ -21,7 +21,7 @@ from .kinds import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Protocol, Union
 
     Bytes = Union[bytes, bytearray, memoryview]
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         def on_header(self, header: Header) -> None:
             """Nothing beyond the header was read or allocated yet."""
 
-        def on_body(self, header: Header, body: bytes) -> memoryview | None:
-            """Gives the place for the attachment bytes, of exactly that length; None when there are none."""
+        def on_body(self, header: Header, body: bytearray) -> Any:
+            """Gives the place for the attachment bytes, of exactly that length; if the frame has none: as `on_end`."""
 
         def on_end(self, header: Header) -> Any:
             """The attachment bytes are in place. Gives the message that is complete now, or None."""
@@ -69,16 +69,17 @@ def decode_header(data: Bytes, at: int) -> Header:
         raise violation(f"{known.name} frame with flags {flags}" if known else f"unknown frame kind {number}")
     if reserved != 0:
         raise violation(f"{kind.name} frame with a reserved field that is not 0")
-    if (id == 0) is not (kind.id == "connection"):
+    if (id == 0) is kind.has_id:
         raise violation(f"{kind.name} frame with id {id}")
     if body_bytes % BODY_STEP_BYTES or body_bytes > BODY_BYTES:
         raise violation(f"body of {body_bytes} bytes, expected a multiple of 16 up to {BODY_BYTES}")
-    if attachment_bytes % ATTACHMENT_STEP_BYTES or attachment_bytes > ATTACHMENT_BYTES:
-        raise violation(f"{attachment_bytes} attachment bytes, expected a multiple of 64 up to {ATTACHMENT_BYTES}")
-    if (body_bytes == 0) is not (kind.body == "empty") and not kind.attachments:
+    if attachment_bytes:
+        if attachment_bytes % ATTACHMENT_STEP_BYTES or attachment_bytes > ATTACHMENT_BYTES:
+            raise violation(f"{attachment_bytes} attachment bytes, expected a multiple of 64 up to {ATTACHMENT_BYTES}")
+        if not kind.attachments:
+            raise violation(f"{kind.name} frame with attachment bytes")
+    elif not kind.attachments and (body_bytes == 0) is kind.has_body:
         raise violation(f"{kind.name} frame with {body_bytes} body bytes")
-    if attachment_bytes and not kind.attachments:
-        raise violation(f"{kind.name} frame with attachment bytes")
     return Header(kind, flags, id, body_bytes, attachment_bytes)
 
 
@@ -87,15 +88,14 @@ def encode_head(kind: int, flags: int, id: int, body: bytes, attachment_bytes: i
 
     Raises: PyisolateError VALUE_UNSUPPORTED when the body is longer than a frame can hold.
     """
-    gap = -len(body) % BODY_STEP_BYTES
-    body_bytes = len(body) + gap
+    body_bytes = len(body) + -len(body) % BODY_STEP_BYTES
     if body_bytes > BODY_BYTES:
         raise PyisolateError(
             "VALUE_UNSUPPORTED",
             f"the text form of a {KIND_BY_NUMBER[kind].name} needs {len(body)} bytes, the wire allows {BODY_BYTES}",
             next="Send long data as bytes or as a tensor; those travel beside the text.",
         )
-    return _HEADER.pack(body_bytes, attachment_bytes, kind, flags, 0, id) + body + b" " * gap
+    return _HEADER.pack(body_bytes, attachment_bytes, kind, flags, 0, id) + body.ljust(body_bytes)
 
 
 def round_up(value: int, step: int) -> int:
@@ -156,7 +156,8 @@ class FrameReader:
         waiting = self._end - self._start
         if waiting == 0:
             self._start = self._end = 0
-        elif self._end == len(self._buffer):
+            return self._view
+        if self._end == len(self._buffer):
             self._buffer[:waiting] = self._buffer[self._start :]
             self._start, self._end = 0, waiting
         return self._view[self._end :]
@@ -167,39 +168,59 @@ class FrameReader:
         else:
             self._end += count
 
+    def receive(self, receive_into: Callable[[memoryview, bool], int], may_wait: bool) -> int:
+        """Gives the bytes that `receive_into` writes, and returns what it returns: how many, none if not above 0."""
+        if self._target is None and self._start == self._end:
+            self._start = 0
+            self._end = count = receive_into(self._view, may_wait)
+            if count < 0:
+                self._end = 0
+            return count
+        count = receive_into(self.space(), may_wait)
+        if count > 0:
+            self.advance(count)
+        return count
+
     def read(self) -> Any:
         """The next complete message, None when the bytes given so far are used up. Raises PROTOCOL_VIOLATION."""
         while True:
             header = self._header
             if header is None:
-                if self._end - self._start < HEADER_BYTES:
+                start = self._start
+                if self._end - start < HEADER_BYTES:
                     return None
-                header = decode_header(self._buffer, self._start)
+                header = decode_header(self._buffer, start)
                 self._sink.on_header(header)
-                self._start += HEADER_BYTES
+                self._start = start + HEADER_BYTES
                 self._header = header
             if not self._has_body:
                 body = self._take_body(header.body_bytes)
                 if body is None:
                     return None
-                destination = self._sink.on_body(header, body)
-                self._target, self._filled, self._has_body = destination, 0, True
-            if header.attachment_bytes and not self._fill():
+                answer = self._sink.on_body(header, body)
+                if header.attachment_bytes == 0:
+                    self._header = self._target = None
+                    if answer is not None:
+                        return answer
+                    continue
+                self._target, self._filled, self._has_body = answer, 0, True
+            if not self._fill():
                 return None
             self._header, self._target, self._has_body = None, None, False
             message = self._sink.on_end(header)
             if message is not None:
                 return message
 
-    def _take_body(self, count: int) -> bytes | None:
+    def _take_body(self, count: int) -> bytearray | None:
         if self._target is None:
-            if count <= self._end - self._start:
-                self._start += count
-                return bytes(self._view[self._start - count : self._start])
+            start = self._start
+            if count <= self._end - start:
+                self._start = start + count
+                return self._buffer[start : start + count]
             if count <= len(self._buffer):
                 return None
             self._target, self._filled = memoryview(bytearray(count)), 0
-        return bytes(self._target) if self._fill() else None
+        return self._target.obj if self._fill() else None  # type: ignore[return-value]
 
     def _fill(self) -> bool:
         """Moves what the buffer holds of the target's bytes into it; whether it is full."""

@@ -23,7 +23,7 @@ class Kind:
         feature: Both hellos must name it; None: part of every version.
     """
 
-    __slots__ = ("attachments", "body", "feature", "flags", "id", "name", "number")
+    __slots__ = ("attachments", "body", "feature", "flags", "has_body", "has_id", "id", "name", "number")
 
     def __init__(
         self, number: int, name: str, id: str, flags: tuple[int, ...], body: str, attachments: bool, feature: str | None
@@ -35,6 +35,8 @@ class Kind:
         self.body = body
         self.attachments = attachments
         self.feature = feature
+        self.has_id = id != "connection"
+        self.has_body = body != "empty"
 
 
 KINDS = (

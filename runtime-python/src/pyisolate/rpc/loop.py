@@ -5,8 +5,8 @@ Must not know calls.
 
 from __future__ import annotations
 
-import sys
 import threading
+from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,11 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any
 
+    from .pool import Pool
+
 
 class LoopThread:
-    def __init__(self) -> None:
+    """
+    Attributes:
+        make_task: Runs a coroutine in a task; from the loop's own thread only, as the next one.
+    """
+
+    make_task: Callable[[Coroutine[Any, Any, None]], Any]
+
+    def __init__(self, fileno: int, pool: Pool) -> None:
+        """`fileno`: the socket that the loop reads for the pool when it is idle."""
+        self._fileno = fileno
+        self._pool = pool
         self._lock = threading.Lock()
         self._loop: AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def get(self) -> AbstractEventLoop:
         """The running loop."""
@@ -26,17 +39,22 @@ class LoopThread:
             if self._loop is None:
                 import asyncio
 
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="pyisolate-loop", daemon=True).start()
+                from .loop_selector import LoopSelector
+
+                self._loop = asyncio.SelectorEventLoop(LoopSelector(self._fileno, self._pool))
+                self.make_task = partial(asyncio.Task, loop=self._loop, name="pyisolate-call")
+                self._thread = threading.Thread(target=self._loop.run_forever, name="pyisolate-loop", daemon=True)
+                self._thread.start()
             return self._loop
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Runs a coroutine, which must not raise, in a task with a copy of this thread's context."""
-        loop = self.get()
-        loop.call_soon_threadsafe(_make_task, loop, coroutine)
+    @property
+    def is_current(self) -> bool:
+        """This thread is the loop's."""
+        return threading.current_thread() is self._thread
 
-    def call_soon(self, function: Callable[[], object]) -> None:
-        self.get().call_soon_threadsafe(function)
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """Calls it in the loop's thread; from any thread."""
+        self.get().call_soon_threadsafe(function, *arguments)
 
     def run(self, awaitable: Awaitable[Any]) -> Any:
         """Waits, blocking this thread, for the result. Must not be called in the loop's own thread."""
@@ -46,11 +64,3 @@ class LoopThread:
             return await awaitable
 
         return asyncio.run_coroutine_threadsafe(wait(), self.get()).result()
-
-
-def _make_task(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, None]) -> Any:
-    if sys.version_info < (3, 12):
-        return loop.create_task(coroutine)
-    import asyncio
-
-    return asyncio.Task(coroutine, loop=loop, eager_start=True)

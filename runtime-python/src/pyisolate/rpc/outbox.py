@@ -42,21 +42,37 @@ class Outbox:
     ) -> None:
         """Waits until all of it is handed to the system; attachments are borrowed until then.
 
-        `before_waiting` is called if that cannot be done at once.
+        `before_waiting` is called unless that can be done at once.
         Raises: PyisolateError VALUE_UNSUPPORTED for a body that is too long (nothing was sent); PEER_BROKEN.
         """
         total = area_bytes([attachment.nbytes for attachment in attachments]) if attachments else 0
         key = (flags & REPLY, id)
-        if total > ATTACHMENT_BYTES:
-            head = encode_head(kind, flags | MORE, id, body, ATTACHMENT_BYTES)
+        is_chunked = total > ATTACHMENT_BYTES
+        head = encode_head(kind, flags | MORE if is_chunked else flags, id, body, min(total, ATTACHMENT_BYTES))
+        if total or self._turn.locked() or not self._lock.acquire(False):
+            is_sent = False
+        else:  # the usual case: nobody else is sending
+            try:
+                is_sent = self._chunked != key and self._send_now(head, before_waiting)
+            finally:
+                self._lock.release()
+        if not is_sent:
             if before_waiting is not None:
                 before_waiting()
-            self._send_chunked(key, head, kind, flags, area_parts(attachments), total)
-        else:
-            head = encode_head(kind, flags, id, body, total)
-            self._send_whole(key, [head, *area_parts(attachments)] if total else [head], before_waiting)
+            if is_chunked:
+                self._send_chunked(key, head, kind, flags, area_parts(attachments), total)
+            else:
+                self._send_whole(key, [head, *area_parts(attachments)])
         if self._owed:
             self.flush()
+
+    def _send_now(self, frame: bytes, before_waiting: Callable[[], object] | None) -> bool:
+        rest = self._transport.send_now(frame)
+        if rest is not None:
+            if before_waiting is not None:
+                before_waiting()
+            self._transport.send([rest])
+        return True
 
     def flush(self) -> None:
         """Sends what is owed, unless another thread is sending: that one does it then. Never waits for a lock."""
@@ -67,20 +83,16 @@ class Outbox:
             finally:
                 self._lock.release()
 
-    def _acquire(self, before_waiting: Callable[[], object] | None = None) -> None:
-        if before_waiting is not None and (self._turn.locked() or self._lock.locked()):
-            before_waiting()
+    def _acquire(self) -> None:
         with self._turn:
             self._lock.acquire()
 
-    def _send_whole(
-        self, key: tuple[int, int], parts: Sequence[Bytes], before_waiting: Callable[[], object] | None
-    ) -> None:
+    def _send_whole(self, key: tuple[int, int], parts: Sequence[Bytes]) -> None:
         while True:
-            self._acquire(before_waiting)
+            self._acquire()
             try:
                 if self._chunked != key:
-                    self._transport.send(parts, before_waiting)
+                    self._transport.send(parts)
                     return
             finally:
                 self._lock.release()

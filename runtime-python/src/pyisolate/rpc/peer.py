@@ -1,8 +1,6 @@
 """Peer: calls over one connection, by threads. Symmetric: both sides call, both offer methods. Mirrors peer.ts.
 
-Leader and followers: every thread of the pool runs `serve`. The one that holds the read lock receives; when a call
-comes it lets the lock go, so that another thread can go on reading, and runs the call itself.
-Must not know containers or tensors.
+Who reads, and which thread runs a call, is the pool's affair. Must not know containers or tensors.
 """
 
 from __future__ import annotations
@@ -13,29 +11,29 @@ from collections import deque
 from contextlib import suppress
 
 from ..errors import PyisolateError
-from .calls import Call, current_call
+from .calls import Call, current_call, is_awaitable
 from .frame import FrameReader, area_bytes
 from .kinds import CALL, CANCEL, ERROR, EVENT, LAST, REPLY, RESULT, Limits
 from .loop import LoopThread
 from .outbox import Outbox
 from .outgoing import OPENED, Deadline, LoopMailbox, Outgoing, ThreadMailbox
+from .pool import Pool
 from .remote import error_body, remote_error
 from .session import Message, Session
-from .standby import Standby
 from .values import Encoder, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Optional
 
     from .transport import SocketTransport
     from .values import ValueExtension
 
     OnEvent = Callable[[str, Any], object]
-
-#: Threads that may wait for work; more end when their call does.
-_IDLE_THREADS = 8
+    MakesCoroutine = Callable[[str, list[Any]], bool]
+    #: Called right before an answer is sent; gives what to call if that has to wait.
+    BeforeAnswer = Callable[[], Optional[Callable[[], object]]]
 
 
 class Peer:
@@ -53,109 +51,69 @@ class Peer:
         *,
         extension: ValueExtension | None = None,
         limits: Limits | None = None,
+        makes_coroutine: MakesCoroutine = lambda method, args: False,
         is_stoppable: bool = False,
         on_end: Callable[[PyisolateError], object] | None = None,
     ) -> None:
         """`methods`: what the other side may call, each with the call's args; a method may give an awaitable.
 
-        `on_end` is called once, with why, in the thread that saw the end. `is_stoppable` makes this side a worker.
+        `makes_coroutine`: whether calling a method with these args does nothing but make a coroutine, so that the loop
+        may do it. `on_end` is called once, with why, never in the loop's thread. `is_stoppable`: this side is a worker.
         """
         self.ended: PyisolateError | None = None
-        self.loop = LoopThread()
         self._transport = transport
         self._methods = methods or {}
+        self._makes_coroutine = makes_coroutine
         self._extension = extension
         self._on_end = on_end
         self._session = Session(limits, is_stoppable=is_stoppable, extension=extension)
         self._reader = FrameReader(self._session)
         self._outbox = Outbox(transport, self._session.outbound)
-        self._standby = Standby(transport.fileno())
-        self._read_lock = threading.Lock()
-        #: Guards the counters, `ended` and the opening of calls.
+        self._pool = Pool(transport.fileno(), self._reader, self)
+        self.loop = LoopThread(transport.fileno(), self._pool)
+        #: Guards `ended` and the opening of calls.
         self._lock = threading.Lock()
-        self._idle = 0
-        self._busy = 0
-        self._backlog: deque[Call] = deque()
         self._calls: dict[int, Call] = {}
         self._outgoing: dict[int, Outgoing] = {}
         self._queue: deque[Outgoing] = deque()
 
     def start(self) -> None:
         """Serves in threads of its own."""
-        self._spawn()
+        self._greet()
+        self._pool.spawn()
 
-    def serve(self, *, is_extra: bool = False) -> None:
-        """Serves in this thread until the connection ends; an extra thread returns earlier when there are enough."""
-        while self.ended is None:
-            if self._read_lock.acquire(False):
-                call = self._lead()
-                while call is not None:
-                    self._run(call)
-                    call = self._next_in_backlog()
-            elif not self._wait(is_extra):
-                return
-        self._standby.wake()  # each thread that leaves wakes the next
+    def serve(self) -> None:
+        """Serves in this thread, and in more when they are needed, until the connection ends."""
+        self._greet()
+        self._pool.serve()
+
+    def _greet(self) -> None:
+        with suppress(PyisolateError):  # whoever reads finds the end
+            self._outbox.flush()
 
     def close(self) -> None:
         """Ends the connection; calls in flight get PEER_CLOSED."""
         self._end(PyisolateError("PEER_CLOSED", "the connection was closed by this side"))
 
-    # ---- reading
+    # ---- reading, for the pool
 
-    def _lead(self) -> Call | None:
-        """With the read lock: reads until there is a call to run; None at the end of the connection. Frees the lock."""
-        try:
-            while True:
-                message = self._receive()
-                if message is None:
-                    return None
-                if message.kind != CALL:
-                    self._handle(message)
-                    continue
-                call = Call(self, message.id, message.name, message.value)
-                self._calls[call.id] = call
-                has_follower = self._idle > 0 or self._spawn()
-                with self._lock:
-                    if has_follower or self._busy == 0:
-                        self._busy += 1
-                        break
-                    self._backlog.append(call)  # no thread to be had: whoever is free next runs it
-            has_more = self._reader.has_unread
-        finally:
-            self._read_lock.release()
-        if has_more:
-            self._standby.wake()
-        else:
-            self._standby.arm()
-        return call
+    @property
+    def has_ended(self) -> bool:
+        return self.ended is not None
 
-    def _next_in_backlog(self) -> Call | None:
-        with self._lock:
-            if self._backlog:
-                return self._backlog.popleft()
-            self._busy -= 1
-            return None
-
-    def _wait(self, is_extra: bool) -> bool:
-        """Waits until there may be something to read; False: there are enough threads that do."""
-        with self._lock:
-            if is_extra and self._idle >= _IDLE_THREADS:
-                return False
-            self._idle += 1
-        self._standby.wait()
-        with self._lock:
-            self._idle -= 1
-        return True
-
-    def _spawn(self) -> bool:
-        try:
-            threading.Thread(target=self.serve, kwargs={"is_extra": True}, name="pyisolate-pool", daemon=True).start()
-        except RuntimeError:  # the limit of processes and threads is reached
+    def receive(self, *, may_wait: bool) -> bool:
+        if self.ended is not None:
             return False
-        return True
+        count = self._reader.receive(self._transport.receive_into, may_wait)
+        if count > 0:
+            return True
+        if count == 0:
+            how = self._session.end(self._reader.is_inside_frame)
+            where = " in the middle of something" if how == "broken" else ""
+            self._end(PyisolateError("PEER_BROKEN", f"the connection ended from the other side{where}"))
+        return False
 
-    def _receive(self) -> Message | None:
-        """The next message that matters; None when the connection has ended."""
+    def next_call(self) -> Call | None:
         reader, session = self._reader, self._session
         try:
             while self.ended is None:
@@ -164,14 +122,13 @@ class Peer:
                     self._outbox.flush()
                 if self._queue:
                     self._open_queued()
-                if message is not None:
-                    return message
-                count = self._transport.receive_into(reader.space())
-                if count == 0:
-                    how = session.end(reader.is_inside_frame)
-                    where = " in the middle of something" if how == "broken" else ""
-                    raise PyisolateError("PEER_BROKEN", f"the connection ended from the other side{where}")
-                reader.advance(count)
+                if message is None:
+                    return None
+                if message.kind == CALL:
+                    call = Call(self, message.id, message.name, message.value)
+                    self._calls[message.id] = call
+                    return call
+                self._handle(message)
         except PyisolateError as error:
             self._end(error)
         return None
@@ -221,67 +178,84 @@ class Peer:
             call.is_answered = True
             self._cancel(call)
         if self._on_end is not None:
-            self._on_end(error)
+            if self.loop.is_current:
+                threading.Thread(target=self._on_end, args=[error], daemon=True).start()
+            else:
+                self._on_end(error)
 
     # ---- calls of the other side
 
-    def _run(self, call: Call) -> None:
-        """Runs a method in this thread, which leads again when it has answered: it then need not be woken."""
+    def run(self, call: Call) -> None:
         current_call.set(call)
         try:
-            method = self._methods.get(call.method)
-            if method is None:
-                offered = ", ".join(self._methods) or "none"
-                raise PyisolateError("METHOD_UNKNOWN", f'no method "{call.method}"; there are: {offered}')
-            value = method(*call.args)
-            if hasattr(type(value), "__await__"):
-                self.loop.start(self._finish(call, value))
-                self._standby.disarm()
+            value = self._begin(call)
+            if is_awaitable(value):
+                if self._makes_coroutine(call.method, call.args):
+                    self._pool.let_loop_lead()
+                else:
+                    self._pool.will_read_on()
+                self.loop.call_soon(self._start, call, value)
                 return
         except BaseException as error:
-            self._fail(call, error, is_reader=True)
+            self._fail(call, error, self._pool.will_read_on)
         else:
-            self._answer(call, value, is_reader=True)
+            self._answer(call, value, self._pool.will_read_on)
         finally:
             current_call.set(None)
 
-    async def _finish(self, call: Call, awaitable: Any) -> None:
-        from asyncio import current_task
+    def run_in_loop(self, call: Call) -> bool:
+        if not self._makes_coroutine(call.method, call.args):
+            return False
+        try:
+            awaitable = self._begin(call)
+        except BaseException as error:
+            awaitable = _raise(error)
+        self._start(call, awaitable)
+        return True
 
-        call.task = current_task()  # from here on a cancel reaches the task; one that came before is seen here
-        if call.is_cancelled:
+    def _begin(self, call: Call) -> Any:
+        method = self._methods.get(call.method)
+        if method is None:
+            offered = ", ".join(self._methods) or "none"
+            raise PyisolateError("METHOD_UNKNOWN", f'no method "{call.method}"; there are: {offered}')
+        return method(*call.args)
+
+    def _start(self, call: Call, awaitable: Any) -> None:
+        """In the loop. The task's first step comes before whatever is asked of the loop from here on: a cancel, too."""
+        call.task = self.loop.make_task(self._finish(call, awaitable))
+
+    async def _finish(self, call: Call, awaitable: Any) -> None:
+        current_call.set(call)
+        if call.is_cancelled:  # before the task was made, which no cancel could reach
             if hasattr(awaitable, "close"):
                 awaitable.close()
-            self._fail(call, PyisolateError("CALL_CANCELLED", "cancelled before it began"))
+            self._fail(call, PyisolateError("CALL_CANCELLED", "cancelled before it began"), lambda: None)
             return
         try:
             value = await awaitable
         except BaseException as error:
-            self._fail(call, error)
+            self._fail(call, error, self._pool.loop_will_read_on)
         else:
-            self._answer(call, value)
+            self._answer(call, value, self._pool.loop_will_read_on)
 
-    def _answer(self, call: Call, value: Any, is_reader: bool = False) -> None:
+    def _answer(self, call: Call, value: Any, before: BeforeAnswer) -> None:
         try:
             body, attachments = self._encode("value", value)
-            self._check_size(attachments)
+            if attachments:
+                self._check_size(attachments)
             text = write_text(body)
         except Exception as error:  # the result has no form on the wire
-            self._fail(call, error, is_reader)
+            self._fail(call, error, before)
         else:
-            self._send_last(call, RESULT, text, attachments, is_reader)
+            self._send_last(call, RESULT, text, attachments, before)
 
-    def _fail(self, call: Call, error: BaseException, is_reader: bool = False) -> None:
-        self._send_last(call, ERROR, write_text(error_body(error, is_cancelled=call.is_cancelled)), (), is_reader)
+    def _fail(self, call: Call, error: BaseException, before: BeforeAnswer) -> None:
+        self._send_last(call, ERROR, write_text(error_body(error, is_cancelled=call.is_cancelled)), (), before)
 
     def _send_last(
-        self, call: Call, kind: int, body: bytes, attachments: Sequence[memoryview], is_reader: bool
+        self, call: Call, kind: int, body: bytes, attachments: Sequence[memoryview], before: BeforeAnswer
     ) -> None:
-        """`is_reader`: this thread reads on as soon as the answer has left, so no other is woken by what it brings."""
-        before_waiting = None
-        if is_reader:
-            self._standby.disarm()
-            before_waiting = self._standby.arm
+        before_waiting = before()
         call.is_answered = True
         self._calls.pop(call.id, None)
         self._session.close_call(call.id)
@@ -309,13 +283,12 @@ class Peer:
         return body, encoder.attachments
 
     def _check_size(self, attachments: Sequence[memoryview]) -> None:
-        if attachments:
-            remote = self._session.remote
-            total = area_bytes([attachment.nbytes for attachment in attachments])
-            if remote is not None and total > remote.message_bytes:
-                raise PyisolateError(
-                    "VALUE_UNSUPPORTED", f"{total} attachment bytes, the other side accepts {remote.message_bytes}"
-                )
+        remote = self._session.remote
+        total = area_bytes([attachment.nbytes for attachment in attachments])
+        if remote is not None and total > remote.message_bytes:
+            raise PyisolateError(
+                "VALUE_UNSUPPORTED", f"{total} attachment bytes, the other side accepts {remote.message_bytes}"
+            )
 
     # ---- calls of this side
 
@@ -400,3 +373,7 @@ class Peer:
         if is_running:
             with suppress(PyisolateError):  # the connection has just ended
                 self._outbox.send(CANCEL, 0, outgoing.id, b"")
+
+
+async def _raise(error: BaseException) -> None:
+    raise error

@@ -20,6 +20,7 @@ from .kinds import (
     EVENT,
     HELLO,
     HELLO_BYTES,
+    KINDS,
     LAST,
     MAX_CALLS,
     MAX_ID,
@@ -38,6 +39,7 @@ from .values import Decoder, is_count, read_object, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from .values import ValueExtension
@@ -47,6 +49,9 @@ _CALL_KEYS = frozenset({"method", "args", "timeoutMs", "attachments"})
 _RESULT_KEYS = frozenset({"value", "attachments"})
 _EVENT_KEYS = frozenset({"event", "data", "attachments"})
 _ERROR_KEYS = frozenset({"type", "message", "args", "traceback", "code", "cause"})
+_INFINITY = float("inf")
+#: Kinds that come once, or need a feature.
+_RARE = frozenset({HELLO, STOP, *(kind.number for kind in KINDS if kind.feature is not None)})
 #: Kinds that belong to one call: the frames of a chunked message of the same call must not be interrupted by them.
 _OF_A_CALL = frozenset({CALL, RESULT, ERROR, EVENT, CANCEL})
 
@@ -63,13 +68,15 @@ class Message:
 
     __slots__ = ("id", "is_last", "kind", "lengths", "name", "value")
 
-    def __init__(self, kind: int, id: int, is_last: bool = False, name: str = "", value: Any = None) -> None:
+    def __init__(
+        self, kind: int, id: int, flags: int = 0, name: str = "", value: Any = None, lengths: Sequence[int] = ()
+    ) -> None:
         self.kind = kind
         self.id = id
-        self.is_last = is_last
+        self.is_last = flags & LAST != 0
         self.name = name
         self.value = value
-        self.lengths: list[int] = []
+        self.lengths = lengths
 
 
 class _Area:
@@ -157,6 +164,28 @@ class Session:
     def on_header(self, header: Header) -> None:
         kind = header.kind
         number = kind.number
+        if self.remote is None or number in _RARE:
+            self._check_rare(header)
+        chunked = self._chunked
+        if chunked is not None and number in _OF_A_CALL and _is_same_call(header, chunked):
+            self._check_continuation(header, chunked)
+            return
+        if number == CALL:
+            if header.id in self._theirs:
+                raise violation(f"a call with the live id {header.id}")
+            if len(self._theirs) >= self._limits.calls:
+                raise violation(f"more than {self._limits.calls} calls in flight")
+        elif header.flags & REPLY and header.id not in self._own:
+            raise violation(f"{kind.name} of call {header.id}, which is not live")
+        if kind.attachments:
+            if header.body_bytes == 0:
+                raise violation(f"{kind.name} without a body")
+            if chunked is not None and header.flags & MORE:
+                raise violation("a second chunked message before the first is complete")
+
+    def _check_rare(self, header: Header) -> None:
+        kind = header.kind
+        number = kind.number
         if (self.remote is None) is not (number == HELLO):
             raise violation(f"{kind.name} before hello" if self.remote is None else "a second hello")
         if number == HELLO and header.body_bytes > HELLO_BYTES:
@@ -165,50 +194,41 @@ class Session:
             raise violation(f"{kind.name} without the feature {kind.feature}")
         if number == STOP and not self._is_stoppable:
             raise violation("stop to a side that is no worker")
-        chunked = self._chunked
-        if chunked is not None and number in _OF_A_CALL and _is_same_call(header, chunked):
-            self._check_continuation(header, chunked)
-            return
-        if number == CALL:
-            self._check_call(header)
-        elif header.flags & REPLY and header.id not in self._own:
-            raise violation(f"{kind.name} of call {header.id}, which is not live")
-        if kind.attachments:
-            if header.body_bytes == 0:
-                raise violation(f"{kind.name} without a body")
-            if header.flags & MORE and chunked is not None:
-                raise violation("a second chunked message before the first is complete")
-
-    def _check_call(self, header: Header) -> None:
-        if header.id in self._theirs:
-            raise violation(f"a call with the live id {header.id}")
-        if len(self._theirs) >= self._limits.calls:
-            raise violation(f"more than {self._limits.calls} calls in flight")
 
     def _check_continuation(self, header: Header, chunked: _Area) -> None:
         if header.kind.number != chunked.kind or header.flags & ~MORE != chunked.flags or header.body_bytes:
             raise violation(f"{header.kind.name} between the frames of a message of the same call")
         _check_piece(header, chunked.missing)
 
-    def on_body(self, header: Header, body: bytes) -> memoryview | None:
+    def on_body(self, header: Header, body: bytes | bytearray) -> Message | memoryview | None:
         kind = header.kind.number
-        if header.kind.body == "empty":
-            return None
+        if not header.kind.has_body:
+            return self._bare(kind, header.id)
         if kind == HELLO:
             self.remote = _read_hello(body)
             return None
+        count = header.attachment_bytes
         area = self._chunked if header.body_bytes == 0 else None
         if area is None:
             tree, needs_look = read_object(body)
             _CHECKS[kind](tree)
-            lengths = tree.get("attachments")
-            area = _Area(header, tree, needs_look, self._check_lengths(header, lengths))
             if kind == CALL:
                 self._theirs.add(header.id)
+            if not count and "attachments" not in tree and not header.flags & MORE:
+                return self._complete(kind, header.flags, header.id, tree, needs_look)
+            area = _Area(header, tree, needs_look, self._check_lengths(header, tree.get("attachments")))
         self._current = area
-        count = header.attachment_bytes
         area.filled += count
-        return area.data[area.filled - count : area.filled] if count else None
+        return area.data[area.filled - count : area.filled] if count else self.on_end(header)
+
+    def _bare(self, kind: int, id: int) -> Message | None:
+        """A frame that is nothing but its header."""
+        if kind == PING:
+            if len(self.outbound) < _MAX_OWED_PONGS:
+                self.outbound.append(_PONG)
+        elif kind == STOP or (kind == CANCEL and id in self._theirs):
+            return Message(kind, id)
+        return None
 
     def _check_lengths(self, header: Header, lengths: Any) -> list[int]:
         if lengths is None:
@@ -220,44 +240,42 @@ class Session:
         return lengths  # type: ignore[no-any-return]
 
     def on_end(self, header: Header) -> Message | None:
-        kind = header.kind.number
-        if header.kind.body != "empty":
-            area, self._current = self._current, None
-            if area is None:
-                return None
-            if area.missing:
-                self._chunked = area
-                return None
-            if area is self._chunked:
-                self._chunked = None
-            return self._complete(area)
-        if kind == PING:
-            if len(self.outbound) < _MAX_OWED_PONGS:
-                self.outbound.append(_PONG)
-        elif kind == STOP or (kind == CANCEL and header.id in self._theirs):
-            return Message(kind, header.id)
-        return None
+        area, self._current = self._current, None
+        assert area is not None
+        if area.missing:
+            self._chunked = area
+            return None
+        if area is self._chunked:
+            self._chunked = None
+        views = area.attachments()
+        return self._complete(area.kind, area.flags, area.id, area.body, area.needs_look, area.lengths, views)
 
-    def _complete(self, area: _Area) -> Message:
-        kind, body = area.kind, area.body
-        message = Message(kind, area.id, bool(area.flags & LAST))
-        message.lengths = area.lengths
+    def _complete(
+        self,
+        kind: int,
+        flags: int,
+        id: int,
+        body: dict[str, Any],
+        needs_look: bool,
+        lengths: Sequence[int] = (),
+        attachments: Sequence[memoryview] = (),
+    ) -> Message:
+        name = ""
         if kind == CALL:
-            message.name, value = body["method"], body["args"]
+            name, value = body["method"], body["args"]
         elif kind == RESULT:
             value = body["value"]
         elif kind == EVENT:
-            message.name, value = body["event"], body["data"]
+            name, value = body["event"], body["data"]
         else:
-            value = _decode_error(body) if area.needs_look else body
-        if kind != ERROR and (area.needs_look or area.lengths):
-            decoder = Decoder(area.attachments(), self._extension)
+            value = _decode_error(body) if needs_look else body
+        if (needs_look or lengths) and kind != ERROR:
+            decoder = Decoder(attachments, self._extension)
             value = decoder.value(value)
             decoder.finish()
-        message.value = value
-        if message.is_last:
-            self._own.discard(area.id)
-        return message
+        if flags & LAST:
+            self._own.discard(id)
+        return Message(kind, id, flags, name, value, lengths)
 
 
 #: A peer that pings without reading is answered this often when it reads again.
@@ -279,7 +297,7 @@ def _check_piece(header: Header, missing: int) -> None:
         )
 
 
-def _read_hello(body: bytes) -> Limits:
+def _read_hello(body: bytes | bytearray) -> Limits:
     tree, _ = read_object(body)
     protocol, features, limits = tree.get("protocol"), tree.get("features"), tree.get("limits")
     if not (
@@ -307,32 +325,34 @@ def _read_hello(body: bytes) -> Limits:
 
 def _check_call_body(body: dict[str, Any]) -> None:
     timeout_ms = body.get("timeoutMs", 0)
-    is_time = type(timeout_ms) in (int, float) and 0 <= timeout_ms < float("inf")
-    if not (
-        body.keys() <= _CALL_KEYS and type(body.get("method")) is str and type(body.get("args")) is list and is_time
-    ):
+    is_time = (type(timeout_ms) is int or type(timeout_ms) is float) and 0 <= timeout_ms < _INFINITY
+    if not (is_time and type(body.get("method")) is str and type(body.get("args")) is list):
         raise violation("a call of another shape")
-    _check_lengths_shape(body)
+    if len(body) != 2 + ("timeoutMs" in body):
+        if not body.keys() <= _CALL_KEYS:
+            raise violation("a call of another shape")
+        _check_lengths_shape(body)
 
 
 def _check_result_body(body: dict[str, Any]) -> None:
     if not (body.keys() <= _RESULT_KEYS and "value" in body):
         raise violation("a result of another shape")
-    _check_lengths_shape(body)
+    if "attachments" in body:
+        _check_lengths_shape(body)
 
 
 def _check_event_body(body: dict[str, Any]) -> None:
     event = body.get("event")
     if not (body.keys() <= _EVENT_KEYS and "data" in body and type(event) is str and event in _EVENTS):
         raise violation("an event of another shape")
-    _check_lengths_shape(body)
+    if "attachments" in body:
+        _check_lengths_shape(body)
 
 
 def _check_lengths_shape(body: dict[str, Any]) -> None:
-    if "attachments" in body:
-        lengths = body["attachments"]
-        if not (type(lengths) is list and all(map(is_count, lengths))):
-            raise violation("attachments that are not a list of lengths")
+    lengths = body["attachments"]
+    if not (type(lengths) is list and all(map(is_count, lengths))):
+        raise violation("attachments that are not a list of lengths")
 
 
 def _check_error_body(body: dict[str, Any], depth: int = 0) -> None:

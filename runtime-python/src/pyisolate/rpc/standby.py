@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import os
 import select
+from functools import partial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ARMED = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 
 
 class Standby:
-    """The reader's lock must be free when one of the arm methods is called: a thread that wakes tries it only once."""
+    """
+    Attributes:
+        arm: Wakes one thread once when the socket has something to read, its end included. The reader's lock must be
+            free: a thread that wakes tries it only once.
+        disarm: Takes that back.
+    """
 
     def __init__(self, fileno: int) -> None:
-        self._socket = fileno
         #: A pipe whose other end is closed is always readable.
         ready, writer = os.pipe()
         os.close(writer)
         self._ready = os.fdopen(ready, "rb", buffering=0)
         self._epoll = select.epoll()
-        for each in (self._socket, ready):
+        for each in (fileno, ready):
             self._epoll.register(each, select.EPOLLONESHOT)
-
-    def arm(self) -> None:
-        """Wakes one thread once when the socket has something to read, its end included."""
-        self._epoll.modify(self._socket, _ARMED)
-
-    def disarm(self) -> None:
-        self._epoll.modify(self._socket, select.EPOLLONESHOT)
+        self.arm: Callable[[], None] = partial(self._epoll.modify, fileno, _ARMED)
+        self.disarm: Callable[[], None] = partial(self._epoll.modify, fileno, select.EPOLLONESHOT)
 
     def wake(self) -> None:
         """Wakes one thread now."""

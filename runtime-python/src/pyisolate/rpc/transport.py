@@ -8,7 +8,7 @@ from ..errors import PyisolateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .frame import Bytes
 
@@ -36,42 +36,34 @@ class SocketTransport:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def receive_into(self, space: memoryview) -> int:
-        """Bytes received, 0 at the end of the stream (a reset ends it, too)."""
+    def receive_into(self, space: memoryview, may_wait: bool = True) -> int:
+        """Bytes received, 0 at the end of the stream (a reset ends it, too), -1 if there are none now."""
         try:
-            return self._socket.recv_into(space)
+            return self._socket.recv_into(space, 0, 0 if may_wait else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return -1
         except OSError:
             return 0
 
-    def send(self, parts: Sequence[Bytes], before_waiting: Callable[[], object] | None = None) -> None:
-        """Sends all of it; `before_waiting` is called when the other side does not take it at once.
+    def send_now(self, frame: bytes) -> memoryview | None:
+        """Sends what the system takes at once; gives the rest. Raises: PyisolateError PEER_BROKEN."""
+        try:
+            sent = self._socket.send(frame, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise _broken(error) from error
+        return None if sent == len(frame) else memoryview(frame)[sent:]
 
-        Raises: PyisolateError PEER_BROKEN.
-        """
+    def send(self, parts: Sequence[Bytes]) -> None:
+        """Sends all of it, waiting for the other side to take it. Raises: PyisolateError PEER_BROKEN."""
         try:
             if len(parts) > 1 and sum(map(len, parts)) <= _JOIN_BYTES:
                 parts = [b"".join(parts)]
-            if before_waiting is not None:
-                parts = self._send_some(parts)
-                if parts:
-                    before_waiting()
             for part in parts:
                 self._socket.sendall(part)
         except OSError as error:
-            raise PyisolateError(
-                "PEER_BROKEN", f"the connection ended from the other side: {error}", cause=error
-            ) from error
-
-    def _send_some(self, parts: Sequence[Bytes]) -> Sequence[Bytes]:
-        """Gives what the system does not take without waiting."""
-        for at, part in enumerate(parts):
-            try:
-                sent = self._socket.send(part, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                sent = 0
-            if sent < len(part):
-                return [memoryview(part)[sent:], *parts[at + 1 :]]
-        return ()
+            raise _broken(error) from error
 
     def close(self) -> None:
         """Ends both directions and wakes whoever waits. What was sent still arrives."""
@@ -79,3 +71,7 @@ class SocketTransport:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # it had ended
+
+
+def _broken(error: OSError) -> PyisolateError:
+    return PyisolateError("PEER_BROKEN", f"the connection ended from the other side: {error}", cause=error)

@@ -15,7 +15,7 @@ from .kinds import MAX_INTEGER, NESTING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Protocol
 
     from typing_extensions import TypeGuard
@@ -50,27 +50,38 @@ def _read_number(text: str) -> int | float:
     return number
 
 
+def _json_encoder() -> Callable[[Any, int], Iterable[str]]:
+    """What JSONEncoder.encode makes anew for every text; the 0 is the level of indentation."""
+    encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return lambda tree, _: encoder.iterencode(tree)
+    to_string = json.encoder.encode_basestring
+    return make(None, encoder.default, to_string, None, ":", ",", False, False, False)  # type: ignore[no-any-return]
+
+
 _INFINITY = float("inf")
-_ENCODE_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False).encode
+_ENCODE_JSON = _json_encoder()
 _SCAN_JSON = json.JSONDecoder(parse_float=_read_number, parse_constant=_refuse_constant).scan_once  # type: ignore[attr-defined]
 _SPACE = " \t\n\r"
 
-#: Bytes without which a body holds no tag, no key that is not plain, and no integer beyond 2**53.
-_NEEDS_LOOK = re.compile(rb'"[$_0-9"]|\\u|[0-9]{16}').search
+#: Digits, `$` and `_` as 0. Then a quote before a 0 may begin a tag or a key that is not plain, and sixteen 0 in a row
+#: may be an integer beyond 2**53.
+_ODD_AS_ZERO = bytes(48 if chr(char) in "0123456789$_" else char for char in range(256))
+_LONG_NUMBER = "0" * 16
 _INTEGER = re.compile(r"-?0x[1-9a-f][0-9a-f]*").fullmatch
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?").fullmatch
-_NAMED_FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+_NAMED_FLOATS = {"inf": float("inf"), "-inf": float("-inf")}
 _FLOAT_CHARS = 32
-_NOT_PLAIN_START = frozenset("$_0123456789")
+_NOT_PLAIN_START = frozenset(["", *"$_0123456789"])
 
 
 def write_text(tree: Any) -> bytes:
     """JSON text of an encoded tree; lone surrogates become escapes."""
-    text: str = _ENCODE_JSON(tree)
-    return text.encode("utf-8", "backslashreplace")
+    return "".join(_ENCODE_JSON(tree, 0)).encode("utf-8", "backslashreplace")
 
 
-def read_object(body: bytes) -> tuple[dict[str, Any], bool]:
+def read_object(body: bytes | bytearray) -> tuple[dict[str, Any], bool]:
     """One JSON object, and whether its values need `Decoder` (False: they are what they look like).
 
     Raises: PyisolateError PROTOCOL_VIOLATION.
@@ -82,9 +93,10 @@ def read_object(body: bytes) -> tuple[dict[str, Any], bool]:
         raise violation(f"a body that is no JSON object: {error}") from None
     if end != len(text) or type(tree) is not dict:
         raise violation("a body that is not one JSON object")
-    if body.count(b"[") + body.count(b"{") > NESTING and _is_deeper(tree, NESTING):
+    if len(body) > NESTING and text.count("[") + text.count("{") > NESTING and _is_deeper(tree, NESTING):
         raise violation(f"a body nested deeper than {NESTING}")
-    return tree, _NEEDS_LOOK(body) is not None
+    mapped = body.translate(_ODD_AS_ZERO).decode("latin-1")
+    return tree, '"0' in mapped or '""' in mapped or "\\u" in mapped or _LONG_NUMBER in mapped
 
 
 def _is_deeper(tree: Any, limit: int) -> bool:
@@ -101,7 +113,7 @@ def _is_deeper(tree: Any, limit: int) -> bool:
 
 
 def is_plain_key(key: str) -> bool:
-    return key != "" and key[0] not in _NOT_PLAIN_START
+    return key[:1] not in _NOT_PLAIN_START
 
 
 def is_count(value: Any) -> TypeGuard[int]:
@@ -121,7 +133,7 @@ class Encoder:
     def value(self, value: Any, depth: int = 1) -> Any:
         """The JSON form. `depth`: arrays and objects around it. Raises VALUE_UNSUPPORTED."""
         kind = type(value)
-        if kind is str or kind is bool or value is None:
+        if value is None or kind is str or kind is bool:
             return value
         if kind is int:
             return value if -MAX_INTEGER <= value <= MAX_INTEGER else {"$int": hex(value)}
@@ -130,7 +142,10 @@ class Encoder:
         if depth >= NESTING:
             raise PyisolateError("VALUE_UNSUPPORTED", f"a value is nested deeper than the wire allows ({NESTING})")
         if kind is list:
-            return [self.value(item, depth + 1) for item in value]
+            encoded = []
+            for item in value:
+                encoded.append(item if type(item) is str else self.value(item, depth + 1))
+            return encoded
         if kind is dict:
             return self._dict(value, depth)
         if kind is tuple:
@@ -139,12 +154,19 @@ class Encoder:
 
     def _dict(self, value: dict[Any, Any], depth: int) -> Any:
         for key in value:
-            if not (isinstance(key, str) and is_plain_key(key)):
-                pairs = value.items()
-                return {"$dict": [[self._key(key, depth + 3), self.value(item, depth + 3)] for key, item in pairs]}
-        return {
-            key if type(key) is str else str.__str__(key): self.value(item, depth + 1) for key, item in value.items()
-        }
+            if type(key) is not str or key[:1] in _NOT_PLAIN_START:
+                return self._other_dict(value, depth)
+        encoded = {}
+        for key, item in value.items():
+            encoded[key] = item if item is None or type(item) is str else self.value(item, depth + 1)
+        return encoded
+
+    def _other_dict(self, value: dict[Any, Any], depth: int) -> Any:
+        """A dict with a key that is no plain string, or of a subclass of str."""
+        if all(isinstance(key, str) and is_plain_key(key) for key in value):
+            return self._dict({str.__str__(key): item for key, item in value.items()}, depth)
+        pairs = value.items()
+        return {"$dict": [[self._key(key, depth + 3), self.value(item, depth + 3)] for key, item in pairs]}
 
     def _key(self, key: Any, depth: int) -> Any:
         if key is None or isinstance(key, (bool, int, float, str, bytes)):
@@ -299,6 +321,8 @@ def _array(tag: str, payload: Any) -> list[Any]:
 
 def _decode_float(text: Any) -> float:
     if type(text) is str and len(text) <= _FLOAT_CHARS:
+        if text == "nan":
+            return float("nan")  # a new object each time: Python takes one and the same for equal in tuples and sets
         named = _NAMED_FLOATS.get(text)
         if named is not None:
             return named

@@ -47,6 +47,7 @@ def main(arguments: list[str]) -> None:
         SocketTransport.dial(socket_path),
         {"load": methods.load, "execute": methods.execute},
         extension=tensors,
+        makes_coroutine=methods.makes_coroutine,
         is_stoppable=True,
         on_end=lambda reason: _exit(methods, reason),
     )

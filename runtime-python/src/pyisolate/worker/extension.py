@@ -42,8 +42,23 @@ class ExtensionBase:
 
     def execute_node(self, node_id: str, /, **inputs: Any) -> Any:
         """Runs one node: a tuple or list of outputs, a V3 `NodeOutput`, a dict of `ui` and `result`, or one value."""
-        instances = self.__dict__.setdefault("_instances", {})
+        instances = self.__dict__.get("_instances")
+        if instances is None:
+            instances = self.__dict__.setdefault("_instances", {})
         return nodes.run(node_id, self.nodes[node_id], inputs, instances)
 
     def stop(self) -> Any:
         """The worker is about to exit."""
+
+
+#: Set in the code of every function that stands after `async def` (CO_COROUTINE of `inspect`, which is slow to import).
+_COROUTINE_FLAG = 0x80
+
+
+def makes_coroutine(extension: ExtensionBase, node_id: str) -> bool:
+    """Whether `execute_node` of an async node that was called before runs none of the pack's code before an await."""
+    function = getattr(extension.execute_node, "__func__", None)
+    if function is ExtensionBase.execute_node:
+        function = nodes.function_of(extension.nodes[node_id])
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & _COROUTINE_FLAG)

@@ -6,6 +6,7 @@ import os
 import sys
 
 from ..errors import PyisolateError
+from ..rpc.calls import is_awaitable
 from ..rpc.remote import describe
 from . import nodes
 
@@ -39,6 +40,8 @@ class WorkerMethods:
         self._run_awaitable = run_awaitable
         self._extension: ExtensionBase | None = None
         self._node_ids: frozenset[str] = frozenset()
+        #: Nodes that were called once and whose call only makes a coroutine, or does not.
+        self._is_coroutine: dict[str, bool] = {}
 
     def load(self, options: dict[str, Any]) -> dict[str, Any]:
         """Imports the pack. Raises PACK_LOAD_FAILED, with the pack's exception as `remote`."""
@@ -81,21 +84,31 @@ class WorkerMethods:
             raise PyisolateError("NODE_UNKNOWN", f'the pack has no node "{node_id}"')
         try:
             returned = self._extension.execute_node(node_id, **inputs)
-            if hasattr(type(returned), "__await__"):
+            if is_awaitable(returned):
+                if node_id not in self._is_coroutine:
+                    from .extension import makes_coroutine
+
+                    self._is_coroutine[node_id] = makes_coroutine(self._extension, node_id)
                 return self._finish(returned)
             return nodes.outputs_of(returned)
         except BaseException as error:
             raise _node_failed(error) from error
 
     async def _finish(self, returned: Awaitable[Any]) -> dict[str, Any]:
-        from asyncio import CancelledError
-
         try:
             return nodes.outputs_of(await returned)
-        except CancelledError:
-            raise
         except BaseException as error:
+            from asyncio import CancelledError
+
+            if isinstance(error, CancelledError):
+                raise
             raise _node_failed(error) from error
+
+    def makes_coroutine(self, method: str, args: list[Any]) -> bool:
+        """Whether such a call runs nothing of the pack before its first await; known once the node was called."""
+        return (
+            method == "execute" and len(args) == 2 and type(args[0]) is str and self._is_coroutine.get(args[0], False)
+        )
 
     def stop(self) -> None:
         """Tells the extension that the worker is about to exit."""
@@ -103,7 +116,7 @@ class WorkerMethods:
             self._wait(self._extension.stop())
 
     def _wait(self, returned: Any) -> Any:
-        return self._run_awaitable(returned) if hasattr(type(returned), "__await__") else returned
+        return self._run_awaitable(returned) if is_awaitable(returned) else returned
 
 
 def _node_failed(error: BaseException) -> PyisolateError:

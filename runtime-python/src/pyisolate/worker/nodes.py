@@ -145,18 +145,27 @@ def _wire_form(value: Any) -> Any:
     return value
 
 
+def function_of(node_class: Any) -> Any:
+    """What `run` calls, as the class declares it."""
+    function = node_class.execute if is_v3(node_class) else getattr(node_class, node_class.FUNCTION)
+    return getattr(function, "__func__", function)
+
+
 def run(node_id: str, node_class: Any, inputs: Mapping[str, Any], instances: dict[str, Any]) -> Any:
     """Calls the node's function; gives what it returns, awaitable when async. V1 instances live in `instances`."""
-    if is_v3(node_class):
-        return node_class.execute(**inputs)
     instance = instances.get(node_id)
-    if instance is None:
-        instance = instances.setdefault(node_id, node_class())
+    if type(instance) is not node_class:
+        if is_v3(node_class):
+            return node_class.execute(**inputs)
+        if instance is None:
+            instance = instances.setdefault(node_id, node_class())
     return getattr(instance, node_class.FUNCTION)(**inputs)
 
 
 def outputs_of(returned: Any) -> dict[str, Any]:
     """`{outputs, ui}` of docs/protocol.md, from whatever a node may return."""
+    if type(returned) is tuple:
+        return {"outputs": list(returned), "ui": None}
     if hasattr(returned, "ui") and hasattr(returned, "result"):  # a V3 NodeOutput
         outputs, ui = returned.result, returned.ui
     elif isinstance(returned, dict):
