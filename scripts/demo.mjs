@@ -39,7 +39,7 @@ async function runPacks({ readPicture, writePictures, printProgress }, manager) 
     const extension = extensions[index];
     const { result, msPerCall } = await timeCalls(extension, step, image);
     image = result.outputs[0];
-    const [picture] = await writePictures(image, join(out, `${index + 1}-${step.pack}.png`));
+    const [picture] = await writePictures(image, "IMAGE", join(out, `${index + 1}-${step.pack}.png`));
     packs.push({
       name: extension.name,
       python: extension.python,

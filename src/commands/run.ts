@@ -1,10 +1,12 @@
 // `pyisolate run`: one node of one pack, from files and words to files and words. Leaves no container.
 
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { PyisolateError } from "../errors.ts";
 import type { Extension } from "../extension/extension.ts";
 import { ExtensionManager } from "../extension/manager.ts";
 import type { NodeSchema } from "../extension/schema.ts";
-import { defaultPictureName, requireWritable, writePictures } from "../picture/picture.ts";
+import { defaultPictureName, isWritableTensor, requireWritable, writePictures } from "../picture/picture.ts";
 import { Float, Tuple, type Value } from "../rpc/values.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import type { CommandContext } from "./context.ts";
@@ -33,7 +35,7 @@ export interface RunResult {
 
 export async function run(request: RunRequest, context: CommandContext): Promise<RunResult> {
   const timeoutMs = readTimeout(request.timeout);
-  for (const file of request.outputs) requireWritable(file);
+  requireOutputFiles(request.outputs);
   await using manager = new ExtensionManager(context);
   const extension = await manager.loadExtension(request.directory, context);
   const schema = extension.nodeSchema(request.node);
@@ -56,6 +58,23 @@ function readTimeout(seconds: string | undefined): number | undefined {
   throw new PyisolateError("USAGE", `--timeout expects a number of seconds above 0, got "${seconds}"`, {
     next: "For example: --timeout 60",
   });
+}
+
+/** Before anything runs: a node's result must not be lost to a misspelt path. */
+function requireOutputFiles(files: readonly string[]): void {
+  for (const [index, file] of files.entries()) {
+    requireWritable(file);
+    if (files.slice(0, index).some((earlier) => resolve(earlier) === resolve(file))) {
+      throw new PyisolateError("USAGE", `--output ${file} was given twice`, {
+        next: "Name a file of its own for each.",
+      });
+    }
+    if (!existsSync(dirname(resolve(file)))) {
+      throw new PyisolateError("USAGE", `--output ${file}: there is no folder ${dirname(resolve(file))}`, {
+        next: "Make the folder first.",
+      });
+    }
+  }
 }
 
 function requirePictureOutputs(schema: NodeSchema, files: readonly string[]): void {
@@ -88,7 +107,11 @@ async function presentOutputs(
       presented.push(present(value));
       continue;
     }
-    const written = await writePictures(value, names.shift() ?? defaultPictureName(schema.id, index + 1));
+    if (names.length === 0 && !isWritableTensor(value, type)) {
+      presented.push(present(value));
+      continue;
+    }
+    const written = await writePictures(value, type, names.shift() ?? defaultPictureName(schema.id, index + 1));
     presented.push(written.length === 1 ? written[0] : written);
   }
   if (names.length > 0) {

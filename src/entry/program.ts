@@ -13,8 +13,9 @@ import { toJson } from "./json.ts";
 import * as print from "./print.ts";
 import { progressPrinter } from "./progress.ts";
 
-/** Exit status after SIGINT or SIGTERM, as shells count it. */
-const signalExit = { SIGINT: 130, SIGTERM: 143 };
+/** Exit status after a signal, as shells count it. SIGHUP: the terminal was closed. */
+const signalExit = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+const signals = Object.keys(signalExit) as (keyof typeof signalExit)[];
 
 /** Runs one command line and gives its exit status. */
 export async function runProgram(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
@@ -31,7 +32,7 @@ export async function runProgram(argv: readonly string[], environment: NodeJS.Pr
     (line) => process.stderr.write(line),
     () => performance.now(),
   );
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  for (const signal of signals) process.on(signal, onSignal);
   try {
     await makeProgram({ environment, signal: abort.signal, onProgress }).parseAsync([...argv]);
     return exit;
@@ -41,7 +42,7 @@ export async function runProgram(argv: readonly string[], environment: NodeJS.Pr
     print.failure(error);
     return isPyisolateError(error) ? ERROR_CODES[error.code].exit : 1;
   } finally {
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+    for (const signal of signals) process.off(signal, onSignal);
   }
 }
 

@@ -23,7 +23,7 @@ const lostCodes: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 export interface ExecuteOptions {
-  /** Milliseconds; default: the manifest's timeout. */
+  /** Milliseconds, above 0; Infinity: no limit. Default: the manifest's timeout. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: NodeProgress) => void;
@@ -50,7 +50,12 @@ const nextSteps: Partial<Record<ErrorCode, string>> = {
   NODE_FAILED: "The traceback shows the line of the pack that raised.",
   CALL_TIMEOUT: "Give the call a longer timeoutMs, or the pack a longer timeout in its manifest.",
   CALL_CANCELLED: "Call it again when you want its result.",
+  VALUE_UNSUPPORTED: "Return and give only what docs/protocol.md lists: plain data, tensors, bytes.",
+  TENSOR_INVALID: "Check the tensor's dtype and shape.",
 };
+
+/** Timers end here, 24 days on; a longer limit is none. */
+const maxTimeoutMs = 2 ** 31 - 1;
 
 export class Extension {
   readonly name: string;
@@ -108,6 +113,7 @@ export class Extension {
    */
   async executeNode(id: string, inputs: NodeInputs = {}, options: ExecuteOptions = {}): Promise<NodeResult> {
     const prepared = prepareInputs(this.nodeSchema(id), inputs);
+    requireTimeout(options.timeoutMs);
     if (this.#death !== undefined) throw await this.#death;
     const transfer: Transfer = { bytesCopied: 0, routes: [] };
     const call = { nodeId: id };
@@ -151,7 +157,8 @@ export class Extension {
     this.#peer.close();
   }
 
-  #callOptions({ timeoutMs = this.manifest.timeoutMs, signal, onProgress }: ExecuteOptions, transfer: Transfer) {
+  #callOptions({ timeoutMs: asked = this.manifest.timeoutMs, signal, onProgress }: ExecuteOptions, transfer: Transfer) {
+    const timeoutMs = asked === undefined || asked > maxTimeoutMs ? undefined : asked;
     const onEvent: CallOptions["onEvent"] = onProgress && ((name, data) => reportProgress(name, data, onProgress));
     return { transfer, timeoutMs, signal, onEvent };
   }
@@ -176,6 +183,13 @@ export class Extension {
     }
     return this.#death;
   }
+}
+
+function requireTimeout(timeoutMs: number | undefined): void {
+  if (timeoutMs === undefined || timeoutMs > 0) return;
+  throw new PyisolateError("USAGE", `timeoutMs must be a number above 0, got ${timeoutMs}`, {
+    next: "Leave timeoutMs out to use the manifest's timeout; Infinity means no limit.",
+  });
 }
 
 function reportProgress(name: string, data: Value, onProgress: (progress: NodeProgress) => void): void {

@@ -25,19 +25,20 @@ export async function readMask(file: string): Promise<Tensor> {
 /**
  * Writes an IMAGE ([N, H, W, 1 | 3 | 4]) or MASK ([N, H, W]) of float32, values clipped to 0..1 and rounded to 8 bits.
  * The format follows the file's ending. Of several pictures the second goes to NAME-2.png, and so on.
- * Gives the files written. Raises PICTURE_INVALID when the tensor is not a picture, USAGE for an unknown ending.
+ * `type`: the type the node declares, "IMAGE", "MASK" or "*". Gives the files written.
+ * Raises PICTURE_INVALID when the tensor is not a picture of that type, USAGE for an unknown ending.
  */
-export async function writePictures(tensor: Tensor, file: string): Promise<string[]> {
+export async function writePictures(tensor: Tensor, type: string, file: string): Promise<string[]> {
   requireWritable(file);
-  const [count = 0, height = 0, width = 0, channels = 1] = tensor.shape;
-  const isPicture = tensor.dtype === "float32" && (tensor.shape.length === 3 || tensor.shape.length === 4);
-  if (!isPicture || ![1, 3, 4].includes(channels) || count * height * width === 0) {
+  if (!isWritableTensor(tensor, type)) {
+    const expected = type === "MASK" ? "[N, H, W] or [N, H, W, 1, 3 or 4]" : "[N, H, W, 1, 3 or 4]";
     throw new PyisolateError(
       "PICTURE_INVALID",
-      `cannot write ${file}: expected a float32 tensor [N, H, W, 1, 3 or 4], got ${tensor.dtype} [${tensor.shape.join(", ")}]`,
-      { next: "Run the node with --json to see what it gives." },
+      `cannot write ${file}: expected a float32 tensor ${expected}, got ${tensor.dtype} [${tensor.shape.join(", ")}]`,
+      { next: "Mend the node, or run it without --output to see what it gives." },
     );
   }
+  const [count = 0, height = 0, width = 0, channels = 1] = tensor.shape;
   const { default: sharp } = await import("sharp");
   const bytesPerPicture = height * width * channels;
   const bytes = fromUnitFloats(tensor.data);
@@ -49,6 +50,13 @@ export async function writePictures(tensor: Tensor, file: string): Promise<strin
     files.push(target);
   }
   return files;
+}
+
+/** Whether a value of this declared type ("IMAGE", "MASK", "*") can be written as pictures. */
+export function isWritableTensor({ dtype, shape }: Tensor, type: string): boolean {
+  const isPlanes = shape.length === 3 && type === "MASK";
+  const isPictures = shape.length === 4 && [1, 3, 4].includes(shape[3] as number);
+  return dtype === "float32" && (isPlanes || isPictures) && shape.every((count) => count > 0);
 }
 
 /** Raises USAGE unless a picture can be written under this name. */

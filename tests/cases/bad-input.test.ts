@@ -197,6 +197,10 @@ describe("a running pack", () => {
         abort.abort();
         await cancelled;
       }
+      for (const timeoutMs of [Number.NaN, 0, -1]) {
+        await errorOf("USAGE", extension.executeNode("Echo", {}, { timeoutMs }));
+      }
+      for (const timeoutMs of [Number.POSITIVE_INFINITY, 1e25]) await extension.executeNode("Echo", {}, { timeoutMs });
       expect((await extension.executeNode("Echo", { text: "still here" })).outputs[3]).toBe("still here");
     });
   });
@@ -254,6 +258,21 @@ describe("on the command line", () => {
     const { exitCode, stderr } = await command;
     expect(stderr).toContain("SIGINT");
     expect(exitCode).toBe(130);
+  });
+
+  test("a closed terminal ends the command as Ctrl-C does", async () => {
+    const command = place.start(["run", join(packsDirectory, "trouble"), "Sleep", "--input", "seconds=600"]);
+    await place.untilContainerRuns();
+    command.kill("SIGHUP");
+    expect((await command).exitCode).toBe(129);
+  });
+
+  test("an --output that cannot be written is refused before anything runs", async () => {
+    const run = (...files: string[]) =>
+      place.pyisolate(["run", "/nowhere", "Node", ...files.flatMap((file) => ["--output", file])]);
+    expect((await run("missing/a.png")).stderr).toContain("there is no folder");
+    expect((await run("a.png", "./a.png")).stderr).toContain("given twice");
+    expect((await run("a.exe")).exit).toBe(2);
   });
 
   test("what a killed command leaves is removed by the next one", async () => {

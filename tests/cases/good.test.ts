@@ -118,6 +118,16 @@ test("a second build builds nothing, and inspect shows the pack", async () => {
   });
 });
 
+test("a build that resolves dependencies anew gives the same image and ends by itself", async () => {
+  const build = (state: string) =>
+    place.pyisolate(["build", join(examplesDirectory, "cartoon"), "--json"], {
+      env: { XDG_STATE_HOME: join(place.directory, state) },
+    });
+  const [first, second] = [await build("state-1"), await build("state-2")];
+  expect(first.stderr).toContain("lock: built");
+  expect(JSON.parse(second.stdout).image).toBe(JSON.parse(first.stdout).image);
+});
+
 test("help, version and an unknown verb", async () => {
   expect(await place.pyisolate(["--version"])).toMatchObject({
     exit: 0,

@@ -27,7 +27,7 @@ test("every 8-bit value survives reading and writing", async () => {
   expect(picture.shape).toEqual([1, 1, 256, 3]);
   expect(picture.dtype).toBe("float32");
   expect(floats(picture)[255]).toBe(1);
-  const [copy] = await writePictures(picture, join(directory, "copy.png"));
+  const [copy] = await writePictures(picture, "IMAGE", join(directory, "copy.png"));
   expect((await sharp(copy).raw().toBuffer()).equals(bytes)).toBe(true);
 });
 
@@ -44,7 +44,7 @@ test("transparency is dropped, grey becomes RGB, EXIF orientation is applied", a
 
 test("a batch is written as numbered files, values clipped to 0..1", async () => {
   const batch = tensorOf([2, 1, 1, 3], [-1, 0.5, 2, 0, 0, 1]);
-  const files = await writePictures(batch, join(directory, "batch.png"));
+  const files = await writePictures(batch, "IMAGE", join(directory, "batch.png"));
   expect(files).toEqual([join(directory, "batch.png"), join(directory, "batch-2.png")]);
   expect([...(await sharp(files[0]).raw().toBuffer())]).toEqual([0, 128, 255]);
   expect([...(await sharp(files[1]).raw().toBuffer())]).toEqual([0, 0, 255]);
@@ -59,9 +59,11 @@ test("what is not a picture is refused with the file or the shape", async () => 
   });
   await expect(readPicture(join(directory, "missing.png"))).rejects.toMatchObject({ code: "PICTURE_INVALID" });
   const odd = tensorOf([1, 1, 1, 2], [0, 0]);
-  await expect(writePictures(odd, text)).rejects.toMatchObject({
+  await expect(writePictures(odd, "IMAGE", text)).rejects.toMatchObject({
     code: "PICTURE_INVALID",
     message: expect.stringContaining("[1, 1, 1, 2]"),
   });
-  await expect(writePictures(odd, "a.exe")).rejects.toMatchObject({ code: "USAGE" });
+  const flat = tensorOf([1, 1, 3], [0, 0, 0]);
+  await expect(writePictures(flat, "IMAGE", text)).rejects.toMatchObject({ code: "PICTURE_INVALID" });
+  await expect(writePictures(odd, "IMAGE", "a.exe")).rejects.toMatchObject({ code: "USAGE" });
 });
