@@ -44,6 +44,8 @@ export const ERROR_CODES = {
 
   VALUE_UNSUPPORTED: { exit: 9, meaning: "a value has no form on the wire" },
   TENSOR_INVALID: { exit: 9, meaning: "a tensor's dtype, shape, strides and bytes do not fit together" },
+  TENSOR_RELEASED: { exit: 9, meaning: "a tensor was read after it was released, or after its pack ended" },
+  SHARED_MEMORY_EXHAUSTED: { exit: 9, meaning: "a tensor needs more shared memory than the pack or the program may use" },
   METHOD_UNKNOWN: { exit: 9, meaning: "the peer offers no method of that name" },
   REMOTE_ERROR: { exit: 9, meaning: "the other side's code raised outside a node" },
   PROTOCOL_MISMATCH: { exit: 9, meaning: "the two peers speak no common version of the protocol" },
