@@ -3,7 +3,7 @@
 
 /** What a code means, and the exit status the command line gives it. docs/errors.md repeats this table. */
 export const ERROR_CODES = {
-  USAGE: { exit: 2, meaning: "the command line was given something it does not know" },
+  USAGE: { exit: 2, meaning: "the command line, or a call of the library, was given what it does not take" },
 
   MANIFEST_NOT_FOUND: { exit: 3, meaning: "the folder has no manifest.yaml, or there is no such folder" },
   MANIFEST_INVALID: { exit: 3, meaning: "the manifest breaks a rule; the message has file, line and column" },
@@ -16,7 +16,7 @@ export const ERROR_CODES = {
   ENGINE_FAILED: { exit: 4, meaning: "the engine refused or failed a request that should have worked" },
 
   BASE_UNAVAILABLE: { exit: 5, meaning: "the base image can neither be pulled nor made here" },
-  DEPENDENCY_UNRESOLVED: { exit: 5, meaning: "uv found no set of versions that satisfies the manifest" },
+  DEPENDENCY_UNRESOLVED: { exit: 5, meaning: "uv found no versions that fit the manifest, or cannot get one of them" },
   IMAGE_BUILD_FAILED: { exit: 5, meaning: "a build step of an image failed" },
   IMAGE_TOO_LARGE: { exit: 5, meaning: "the pack's image is larger than max_image" },
   SOURCE_INVALID: { exit: 5, meaning: "the pack's folder holds something that cannot be copied into an image" },
@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   PACK_LOAD_FAILED: { exit: 6, meaning: "importing the pack's module raised" },
   PACK_DIED: { exit: 6, meaning: "the pack's process ended while it was in use" },
   PACK_OUT_OF_MEMORY: { exit: 6, meaning: "the kernel killed the pack for using more than max_memory" },
+  PACK_UNRESPONSIVE: { exit: 6, meaning: "the pack was ended because a node in it went on after its call was over" },
   PACK_STOPPED: { exit: 6, meaning: "the extension was stopped by this program" },
 
   NODE_UNKNOWN: { exit: 7, meaning: "the pack has no node of that id" },
@@ -45,7 +46,10 @@ export const ERROR_CODES = {
   VALUE_UNSUPPORTED: { exit: 9, meaning: "a value has no form on the wire" },
   TENSOR_INVALID: { exit: 9, meaning: "a tensor's dtype, shape, strides and bytes do not fit together" },
   TENSOR_RELEASED: { exit: 9, meaning: "a tensor was read after it was released, or after its pack ended" },
-  SHARED_MEMORY_EXHAUSTED: { exit: 9, meaning: "a tensor needs more shared memory than the pack or the program may use" },
+  SHARED_MEMORY_EXHAUSTED: {
+    exit: 9,
+    meaning: "a tensor needs more shared memory than the pack or the program may use",
+  },
   METHOD_UNKNOWN: { exit: 9, meaning: "the peer offers no method of that name" },
   REMOTE_ERROR: { exit: 9, meaning: "the other side's code raised outside a node" },
   PROTOCOL_MISMATCH: { exit: 9, meaning: "the two peers speak no common version of the protocol" },
@@ -72,6 +76,8 @@ export interface RemoteException {
   /** Class name as the other language spells it, e.g. "ValueError". */
   readonly type: string;
   readonly message: string;
+  /** Its arguments: values of the wire, text where an argument has no wire form. */
+  readonly args: readonly unknown[];
   /** Formatted traceback, "" when the peer sent none. */
   readonly traceback: string;
 }

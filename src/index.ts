@@ -19,5 +19,5 @@ export type { BuildProgress } from "./image/progress.ts";
 export type { Manifest, PythonVersion } from "./manifest/manifest.ts";
 export { readPicture, writePictures } from "./picture/picture.ts";
 export { Float, Tuple, type Value } from "./rpc/values.ts";
-export type { Dtype } from "./tensor/dtype.ts";
+export type { Dtype, TypedArray } from "./tensor/dtype.ts";
 export { Tensor } from "./tensor/tensor.ts";

@@ -78,7 +78,7 @@ def test_inside_the_package_imports_are_relative_and_outside_they_are_the_standa
     }
     standard = getattr(sys, "stdlib_module_names", None)  # Python 3.10+
     if standard is not None:
-        # numpy and torch are imported where arrays are decoded; typing_extensions only while types are checked.
-        allowed = {("tensor/inline.py", "numpy"), ("tensor/inline.py", "torch"), ("rpc/values.py", "typing_extensions")}
+        # numpy and torch are imported where arrays are made; typing_extensions only while types are checked.
+        allowed = {("tensor/arrays.py", "numpy"), ("tensor/arrays.py", "torch"), ("rpc/values.py", "typing_extensions")}
         assert {each for each in modules - allowed if each[1] not in standard} == set()
     assert not {each for each in modules if each[1] == "pyisolate"}

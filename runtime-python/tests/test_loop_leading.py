@@ -154,3 +154,49 @@ def test_timers_and_descriptors_of_the_loop_work_while_it_reads():
         for _ in range(3):
             assert host.call("pipe", timeout=TIMEOUT_S) is True
             let_loop_lead(host, worker)
+
+
+class Switches:
+    """A standby that only remembers; the lead is taken by a thread right before it is disarmed."""
+
+    def __init__(self, pool):
+        self.is_armed = True
+        self._pool = pool
+
+    def arm(self):
+        self.is_armed = True
+
+    def disarm(self):
+        self._pool.is_loop_leading = False
+        self.is_armed = False
+
+
+def test_a_loop_that_lost_the_lead_leaves_the_standby_armed():
+    with led({}) as (_, worker):
+        pool = worker._pool
+        pool._standby, real = Switches(pool), pool._standby
+        pool.is_single_step = pool.is_loop_leading = True
+        assert pool.loop_will_read_on() is None
+        assert pool._standby.is_armed
+        pool._standby = real
+
+
+def test_a_thread_that_answers_while_the_loop_is_stuck_reads_on():
+    gate, stuck = Gate(), Gate()
+
+    async def block():
+        stuck.wait()
+
+    with led({"sync_wait": gate.wait, "block": block}) as (host, _):
+        waiting = threading.Thread(target=host.call, args=["sync_wait"], daemon=True)
+        waiting.start()
+        assert gate.reached.wait(TIMEOUT_S)
+        blocked = threading.Thread(target=host.call, args=["block"], daemon=True)
+        blocked.start()
+        assert stuck.reached.wait(TIMEOUT_S)
+        gate.opened.set()
+        waiting.join(TIMEOUT_S)
+        for _ in range(20):
+            assert host.call("sync", timeout=TIMEOUT_S) == "pyisolate-pool"
+        stuck.opened.set()
+        blocked.join(TIMEOUT_S)

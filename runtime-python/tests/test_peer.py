@@ -14,6 +14,7 @@ from peers import TIMEOUT_S, Gate, connected
 from pyisolate.errors import PyisolateError, RemoteException
 from pyisolate.rpc.calls import current_call
 from pyisolate.rpc.kinds import ATTACHMENT_BYTES, Limits
+from pyisolate.rpc.outgoing import Deadline, ThreadMailbox
 
 
 def code_of(function, *args, **options) -> str:
@@ -61,6 +62,25 @@ def test_a_slow_call_delays_no_other():
         gate.opened.set()
         slow.result(TIMEOUT_S)
         assert sleeping.exception(TIMEOUT_S).code == "CALL_TIMEOUT"
+
+
+def test_functions_that_block_delay_no_coroutine_and_no_other_function():
+    gate = Gate()
+
+    async def quick_async():
+        await asyncio.sleep(0)
+        return 1
+
+    methods = {"block": gate.wait, "quick": lambda: 1, "quick_async": quick_async}
+    with connected({}, methods) as (host, _), ThreadPoolExecutor(60) as pool:
+        blocked = [pool.submit(host.call, "block") for _ in range(60)]
+        assert gate.reached.wait(TIMEOUT_S)
+        for method in ("quick_async", "quick") * 50:
+            assert host.call(method, timeout=TIMEOUT_S) == 1
+        assert not any(each.done() for each in blocked)
+        gate.opened.set()
+        for each in blocked:
+            each.result(TIMEOUT_S)
 
 
 def test_calls_nest_both_ways_from_threads_and_from_coroutines():
@@ -123,6 +143,13 @@ def test_a_sync_method_may_ask_whether_its_call_was_cancelled():
         assert gate.opened.wait(TIMEOUT_S)
         assert asked == [True]
         assert host.call("quick") is False
+
+
+def test_a_deadline_that_is_almost_over_does_not_wait_for_ever():
+    for timeout in [0.0, 1e-9, 1e-6, 1e-5] * 200:
+        with pytest.raises(PyisolateError) as raised:
+            ThreadMailbox().get(Deadline("m", timeout))
+        assert raised.value.code == "CALL_TIMEOUT"
 
 
 def test_errors_keep_type_text_args_traceback_and_causes():
@@ -252,7 +279,7 @@ def test_progress_reaches_the_caller_in_order_and_ends_with_the_call():
 
 def test_the_end_of_the_stream_ends_every_call_and_cancels_what_runs():
     gate, ends = Gate(), []
-    sleeping, noticed = threading.Event(), threading.Event()
+    sleeping, noticed, told = threading.Event(), threading.Event(), threading.Event()
 
     async def sleep():
         sleeping.set()
@@ -261,13 +288,17 @@ def test_the_end_of_the_stream_ends_every_call_and_cancels_what_runs():
         finally:
             noticed.set()
 
-    with connected({}, {"wait": gate.wait, "sleep": sleep}, right={"on_end": ends.append}) as (host, worker):
+    def on_end(error):
+        ends.append(error)
+        told.set()
+
+    with connected({}, {"wait": gate.wait, "sleep": sleep}, right={"on_end": on_end}) as (host, worker):
         with ThreadPoolExecutor(2) as pool:
             calls = [pool.submit(host.call, method) for method in ("wait", "sleep")]
             assert gate.reached.wait(TIMEOUT_S) and sleeping.wait(TIMEOUT_S)
             host._transport._socket.shutdown(2)
             assert {call.exception(TIMEOUT_S).code for call in calls} == {"PEER_BROKEN"}
-        assert noticed.wait(TIMEOUT_S)
+        assert noticed.wait(TIMEOUT_S) and told.wait(TIMEOUT_S)
         gate.opened.set()
         assert code_of(host.call, "wait") == "PEER_BROKEN"
         assert [error.code for error in ends] == ["PEER_BROKEN"]

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 import wire
 from pyisolate.errors import PyisolateError
 from pyisolate.rpc.values import Decoder, Encoder, read_object, write_text
+from pyisolate.tensor.arrays import make_tensor
 from pyisolate.tensor.inline import InlineTensors
 from pyisolate.tensor.tensor import Tensor
 
 VALUES = wire.load("values.json")
 INVALID = wire.load("invalid.json")
-TENSORS = InlineTensors(make=Tensor)
+TENSORS = InlineTensors(make=make_tensor)
 
 
 def decode(text: str, attachments, extension=None):

@@ -17,6 +17,7 @@ from pyisolate.errors import PyisolateError
 from pyisolate.rpc.kinds import STOP
 from pyisolate.rpc.peer import Peer
 from pyisolate.rpc.transport import SocketTransport
+from pyisolate.tensor.arrays import make_tensor
 from pyisolate.tensor.inline import InlineTensors
 from pyisolate.tensor.tensor import Tensor
 from wire import ROOT
@@ -86,7 +87,7 @@ def worker(tmp_path, source: str = PACK, env=None, files=None):
         )
         connection, _ = listener.accept()
     connection.settimeout(None)
-    host = Peer(SocketTransport(connection), extension=InlineTensors(make=Tensor))
+    host = Peer(SocketTransport(connection), extension=InlineTensors(make=make_tensor))
     host.start()
     try:
         yield host, process

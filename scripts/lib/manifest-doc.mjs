@@ -159,20 +159,20 @@ packs:
   my_pack:
     level: comfyui
     network: full                                # what this pack may ask for besides
-    trust_memory: true                           # read, not enforced yet
-share: [[pack_a, pack_b]]                        # read, not enforced yet
-segments: descriptor                             # or mounted; read, not enforced yet
-totals: {memory: 20GB}                           # read, not enforced yet
+    trust_memory: true                           # host code looks at its results where they lie
+share: [[pack_a, pack_b]]                        # tensors go between these two without a copy
+segments: descriptor                             # or mounted
+totals: {shm: 8GB}                               # shared memory of all packs of a program
 \`\`\`
 
 | key | meaning |
 | --- | --- |
 | levels | named sets of defaults and caps. A level of your own begins with the caps of \`untrusted\`; \`untrusted\` and \`trusted\` can be changed under their names |
 | packs | by the name in the manifest: the level (default \`untrusted\`), and what this pack may ask for, in the form of a cap |
-| packs.NAME.trust_memory | host code may look at this pack's results without the safe copy. **Read, not enforced yet**: every result is copied |
-| share | groups of packs that read each other's segments without a copy. **Read, not enforced yet**: nothing is shared |
-| segments | how shared memory reaches packs: by descriptor, or by a mounted directory. **Read, not enforced yet**: there is none |
-| totals | what all packs of the machine may have together: memory, cpu_percent, shm, packs. **Read, not enforced yet** |
+| packs.NAME.trust_memory | host code looks at this pack's results where they lie, without the safe copy. The pack could change them meanwhile |
+| share | groups of packs that read each other's tensors where they lie, without a copy. A pack of a group can change what it sent while another reads it; a pack alone cannot |
+| segments | how shared memory reaches packs: by descriptor (sealed, the default), or by a directory of the machine's /dev/shm that is mounted into the container. A program without koffi has only the second |
+| totals | what all packs may have together. shm: bytes of shared memory of one program, a quarter of the machine's memory where it is silent; one pack has at most three quarters of it. memory, cpu_percent, packs: **read, not enforced yet** |
 | network with a list of hosts | which hosts may be asked for. **Read, not enforced yet**: a manifest that asks for a list, or is given one by its level's defaults, is refused |
 | other keys that are "not yet" above | what may be asked for. **Read, not enforced yet**: a manifest that asks for it is refused |
 

@@ -57,8 +57,8 @@ async function ensureBaseImage(pyisolate, python) {
 }
 
 /** Runs `use` with a manager and stops it, whatever happens. (Node 20 has no `await using`.) */
-export async function withManager(pyisolate, use) {
-  const manager = new pyisolate.ExtensionManager();
+export async function withManager(pyisolate, use, options = {}) {
+  const manager = new pyisolate.ExtensionManager(options);
   try {
     return await use(manager);
   } finally {

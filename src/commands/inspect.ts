@@ -25,7 +25,7 @@ export interface InspectResult {
 
 export async function inspect(directory: string, context: CommandContext): Promise<InspectResult> {
   await using manager = new ExtensionManager(context);
-  const { manifest, image, schemas } = await manager.findPack(directory);
+  const { manifest, image, schemas } = await manager.findPack(directory, context);
   return {
     name: manifest.name,
     version: manifest.version,

@@ -1,7 +1,7 @@
 // Container: from image and manifest to a worker that has dialled in, and back to nothing.
 // Rule: whatever fails or is aborted on the way, no container, directory or socket is left. Must not know RPC.
 
-import { Socket } from "node:net";
+import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Engine, ExitStatus } from "../engine/engine.ts";
 import { isPyisolateError, PyisolateError } from "../errors.ts";
@@ -13,6 +13,7 @@ import { listenForWorker, type WorkerListener } from "./listener.ts";
 import { requireRealSources } from "./mounts.ts";
 import type { OwnerDirectory, PackDirectory } from "./rundir.ts";
 import { readSeccompProfile } from "./seccomp.ts";
+import { createSegmentsDirectory, type SegmentsDirectory, type SegmentsRoute } from "./segments.ts";
 import { settlesWithin } from "./settles.ts";
 import { dataVolumeName, packContainerSpec } from "./spec.ts";
 
@@ -24,6 +25,10 @@ export interface ContainerRequest {
   readonly image: string;
   readonly manifest: Manifest;
   readonly owner: OwnerDirectory;
+  /** How memory is to be shared with it. */
+  readonly segments: SegmentsRoute;
+  /** The uid of the process at the other end; absent: this program cannot tell, and only directories keep others out. */
+  readonly peerUid?: ((connection: Socket) => number | undefined) | undefined;
 }
 
 export interface StartOptions {
@@ -39,6 +44,10 @@ export interface RunningContainer {
   readonly name: string;
   /** The worker's connection, paused: nothing it sends is lost before `resume()`. Ends with `stop`. */
   readonly connection: Socket;
+  /** The worker's connection for descriptors, paused; undefined unless that is the route. Ends with `stop`. */
+  readonly segmentsConnection: Socket | undefined;
+  /** The pack's directory of shared memory; undefined unless that is the route. Removed by `stop`. */
+  readonly segmentsDirectory: string | undefined;
   /** In force, read from the kernel: bytes, percent of one core, processes and threads. */
   readonly limits: { readonly max_memory: number; readonly max_cpu_percent: number; readonly max_pids: number };
   /** Settles when the container has ended; undefined: the engine cannot say how. Never rejects. */
@@ -63,19 +72,24 @@ export async function startContainer(
 ): Promise<RunningContainer> {
   const { manifest, owner } = request;
   const directory = await owner.createPackDirectory();
-  let listener: WorkerListener | undefined;
+  const listeners: WorkerListener[] = [];
+  let segmentsDirectory: SegmentsDirectory | undefined;
   let id: string | undefined;
   try {
+    if (request.segments === "mounted") segmentsDirectory = await createSegmentsDirectory(owner.path, directory.id);
     const spec = packContainerSpec({
       image: request.image,
       manifest,
       ownerDirectory: owner.path,
       packDirectory: directory.path,
       packId: directory.id,
+      segmentsDirectory: segmentsDirectory?.path,
       caller: owner.user,
       seccomp: readSeccompProfile(),
     });
-    listener = await listenForWorker(directory.controlSocket);
+    const isWorker = await workerTest(engine, request, spec.user);
+    listeners.push(await listenForWorker(directory.controlSocket, isWorker));
+    if (request.segments === "descriptor") listeners.push(await listenForWorker(directory.segmentsSocket, isWorker));
     if (manifest.dataBytes !== undefined) {
       await engine.volumes.ensure(dataVolumeName(manifest.name), dataLabels(manifest.name));
     }
@@ -85,15 +99,28 @@ export async function startContainer(
     refuseIfAborted(manifest, options.signal);
     await engine.containers.start(id);
     const start = { engine, id, manifest, exited: engine.containers.wait(id).catch(() => undefined) };
-    const [connection, limits] = await Promise.all([waitForWorker(start, listener, options), confirmLimits(start)]);
-    return runningContainer(start, { directory, connection, limits });
+    const [connections, limits] = await Promise.all([waitForWorker(start, listeners, options), confirmLimits(start)]);
+    return runningContainer(start, { directory, segmentsDirectory, connections, limits });
   } catch (error) {
-    listener?.abandon();
+    for (const listener of listeners) listener.abandon();
     throw await cleanUp(error, [
       async () => (id === undefined ? undefined : engine.containers.remove(id)),
+      async () => segmentsDirectory?.remove(),
       () => directory.remove(),
     ]);
   }
+}
+
+/** Whether a connection comes from the container's user. An engine that maps users to others gives no uid to expect. */
+async function workerTest(
+  engine: Engine,
+  { peerUid }: ContainerRequest,
+  user: string,
+): Promise<((connection: Socket) => boolean) | undefined> {
+  if (peerUid === undefined) return undefined;
+  const { rootless, securityOptions } = await engine.info();
+  if (rootless || securityOptions.some((option) => option.includes("userns"))) return undefined;
+  return (connection) => String(peerUid(connection)) === user.split(":")[0];
 }
 
 /** Takes every step even if an earlier one fails, and gives `error`, with `details.cleanup` when one failed. */
@@ -112,7 +139,12 @@ interface Started {
   readonly exited: Promise<ExitStatus | undefined>;
 }
 
-async function waitForWorker(start: Started, listener: WorkerListener, options: StartOptions): Promise<Socket> {
+/** One connection per listener, in their order. */
+async function waitForWorker(
+  start: Started,
+  listeners: readonly WorkerListener[],
+  options: StartOptions,
+): Promise<readonly Socket[]> {
   const { startupTimeoutMs, signal } = options;
   const timer = new AbortController();
   const timeout = sleep(startupTimeoutMs, "timeout" as const, { signal: timer.signal });
@@ -122,10 +154,11 @@ async function waitForWorker(start: Started, listener: WorkerListener, options: 
     signal?.addEventListener("abort", () => resolve("aborted"), { signal: timer.signal });
   });
   try {
-    const first = await Promise.race([listener.connection, start.exited, timeout, aborted]);
+    const connected = Promise.all(listeners.map(({ connection }) => connection));
+    const first = await Promise.race([connected, start.exited, timeout, aborted]);
     if (first === "aborted") throw cancelled(start.manifest, signal?.reason);
     if (first === "timeout") throw await startTimeout(start, startupTimeoutMs);
-    if (first instanceof Socket) return first;
+    if (Array.isArray(first)) return first;
     throw await endedTooEarly(start);
   } finally {
     timer.abort();
@@ -152,16 +185,19 @@ function runningContainer(
   { engine, id, manifest, exited }: Started,
   parts: {
     readonly directory: PackDirectory;
-    readonly connection: Socket;
+    readonly segmentsDirectory: SegmentsDirectory | undefined;
+    readonly connections: readonly Socket[];
     readonly limits: RunningContainer["limits"];
   },
 ): RunningContainer {
-  const { directory, connection, limits } = parts;
+  const { directory, segmentsDirectory, connections, limits } = parts;
+  const [connection, segmentsConnection] = connections as [Socket, Socket?];
   let stopped: Promise<void> | undefined;
   const end = async (graceMs: number) => {
     if (graceMs > 0) await settlesWithin(exited, graceMs);
-    connection.destroy();
+    for (const each of connections) each.destroy();
     await engine.containers.remove(id);
+    await segmentsDirectory?.remove();
     await directory.remove();
   };
   const stop = ({ graceMs }: { readonly graceMs: number }) => {
@@ -175,6 +211,8 @@ function runningContainer(
     id,
     name: manifest.name,
     connection,
+    segmentsConnection,
+    segmentsDirectory: segmentsDirectory?.path,
     limits,
     exited,
     logTail: (lines) => readLogTail(engine, id, lines),

@@ -1,4 +1,4 @@
-// Listener: the pack's control socket on our side. Takes exactly one connection, the worker's, and closes.
+// Listener: a pack's socket on our side. Takes exactly one connection, the worker's, and closes.
 // Must not know what is said on it.
 
 import { createServer, type Socket } from "node:net";
@@ -13,13 +13,20 @@ export interface WorkerListener {
 
 /**
  * Listens on `socketPath` for any uid: who can reach the path at all is decided by the directories above it.
- * Raises ISOLATION_UNAVAILABLE.
+ * `isWorker`: a connection for which it says no is closed, and the next one is awaited. Raises ISOLATION_UNAVAILABLE.
  */
-export async function listenForWorker(socketPath: string): Promise<WorkerListener> {
+export async function listenForWorker(
+  socketPath: string,
+  isWorker: (connection: Socket) => boolean = () => true,
+): Promise<WorkerListener> {
   const server = createServer({ pauseOnConnect: true });
   let worker: Socket | undefined;
   const connection = new Promise<Socket>((resolve) => {
-    server.once("connection", (socket) => {
+    server.on("connection", (socket) => {
+      if (worker !== undefined || !isWorker(socket)) {
+        socket.destroy();
+        return;
+      }
       server.close(); // at once: whoever else is queued is reset by the kernel
       worker = socket;
       resolve(socket);

@@ -1,7 +1,7 @@
 // Run directory: where the sockets of this user's programs and their packs live, and who may reach them.
 //   <run root>/            0700, ours: nobody else passes
 //   <run root>/<owner>/    one per program; owner.sock answers as long as that program lives
-//   <run root>/<owner>/<n>/  0755, one per pack, bind-mounted into its container; control.sock 0666
+//   <run root>/<owner>/<n>/  0755, one per pack, bind-mounted into its container; control.sock and segments.sock 0666
 // The 0700 root is what keeps others out, so the modes below it can let any container uid in. Must not know Docker.
 
 import { randomBytes } from "node:crypto";
@@ -14,6 +14,8 @@ import { PyisolateError } from "../errors.ts";
 export const ownerSocketName = "owner.sock";
 /** File in a pack's directory that its worker dials. */
 export const controlSocketName = "control.sock";
+/** File in a pack's directory that its worker dials before the control socket, where memory goes by descriptor. */
+const segmentsSocketName = "segments.sock";
 
 /** Bytes of a Unix socket path the kernel takes, without the final NUL. */
 const maxSocketPathBytes = 107;
@@ -58,6 +60,7 @@ export interface PackDirectory {
   /** Unique on this machine, short, fit for a container name. */
   readonly id: string;
   readonly controlSocket: string;
+  readonly segmentsSocket: string;
   /** Removing twice is fine. */
   remove(): Promise<void>;
 }
@@ -94,12 +97,14 @@ export async function createOwnerDirectory(runRoot: string): Promise<OwnerDirect
 
 async function createPackDirectory(path: string, id: string): Promise<PackDirectory> {
   const controlSocket = checkedSocketPath(join(path, controlSocketName));
+  const segmentsSocket = checkedSocketPath(join(path, segmentsSocketName));
   await orUnusable(path, "made", mkdir(path));
   await orUnusable(path, "opened to the container's user", chmod(path, 0o755)); // whatever the umask
   return {
     path,
     id,
     controlSocket,
+    segmentsSocket,
     remove: () => orUnusable(path, "removed", rm(path, { recursive: true, force: true })),
   };
 }

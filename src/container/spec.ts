@@ -7,6 +7,7 @@ import type { ContainerMount, ContainerSpec } from "../engine/engine.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import { packLabels } from "./labels.ts";
 import { controlSocketName } from "./rundir.ts";
+import { mountedSegmentsTarget, mountedSegmentsVariable } from "./segments.ts";
 
 /** Where things lie in a pack's container. */
 const python = "/opt/env/bin/python";
@@ -28,6 +29,8 @@ export interface PackContainerRequest {
   /** The pack's directory in it, on this machine, and its id. */
   readonly packDirectory: string;
   readonly packId: string;
+  /** The pack's directory of shared memory on this machine, where memory goes by path. */
+  readonly segmentsDirectory?: string | undefined;
   /** The user this program runs as. */
   readonly caller: { readonly uid: number; readonly gid: number };
   /** Seccomp profile as JSON text. */
@@ -41,7 +44,10 @@ export function packContainerSpec(request: PackContainerRequest): ContainerSpec 
     name: `pyisolate-${manifest.name}-${request.packId}`,
     image: request.image,
     command: [python, "-u", "-m", "pyisolate.worker", `${runDirectory}/${controlSocketName}`],
-    env: environment(manifest),
+    env: {
+      ...environment(manifest),
+      ...(request.segmentsDirectory === undefined ? {} : { [mountedSegmentsVariable]: mountedSegmentsTarget }),
+    },
     labels: packLabels(manifest.name, request.ownerDirectory),
     // Not the pack: `python -m` would look there first for the modules of the standard library.
     workingDir: "/",
@@ -67,6 +73,9 @@ export function packContainerSpec(request: PackContainerRequest): ContainerSpec 
     },
     mounts: [
       { type: "bind", source: request.packDirectory, target: runDirectory, write: false },
+      ...(request.segmentsDirectory === undefined
+        ? []
+        : [{ type: "bind" as const, source: request.segmentsDirectory, target: mountedSegmentsTarget, write: true }]),
       ...(manifest.dataBytes === undefined
         ? []
         : [{ type: "volume" as const, source: dataVolumeName(manifest.name), target: dataDirectory, write: true }]),

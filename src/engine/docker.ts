@@ -6,11 +6,10 @@ import type Docker from "dockerode";
 import { PyisolateError } from "../errors.ts";
 import { DockerContainers } from "./containers.ts";
 import type { Engine, EngineInfo, EngineVolumes, Labels } from "./engine.ts";
-import { asEngineError, isMissing } from "./failure.ts";
+import { asEngineError, isMissing, isNoAnswer } from "./failure.ts";
 import { DockerImages, labelFilter } from "./images.ts";
+import { notDocker, readEngineInfo } from "./info.ts";
 
-/** API version of Docker Engine 20.10, the first with the BuildKit and cgroup features we use. */
-const minimumApi = [1, 41] as const;
 const defaultSocket = "/var/run/docker.sock";
 
 export interface ConnectOptions {
@@ -27,14 +26,13 @@ export async function connectEngine(options: ConnectOptions = {}): Promise<Engin
   const { default: DockerClient } = await import("dockerode");
   // `host: undefined` keeps dockerode from looking at DOCKER_HOST by itself.
   const client = new DockerClient({ socketPath, host: undefined });
-  const engine: Engine = {
-    info: () => readInfo(client, socketPath),
+  const info = await readInfo(client, socketPath);
+  return {
+    info: async () => info,
     images: new DockerImages(client),
     containers: new DockerContainers(client),
     volumes: new DockerVolumes(client),
   };
-  await engine.info();
-  return engine;
 }
 
 function socketOf(dockerHost: string | undefined): string {
@@ -48,50 +46,13 @@ function socketOf(dockerHost: string | undefined): string {
 }
 
 async function readInfo(client: Docker, socketPath: string): Promise<EngineInfo> {
+  const where = `Docker Engine at ${socketPath}`;
   const [version, info] = await Promise.all([client.version(), client.info()]).catch((error: unknown) => {
-    throw asEngineError(error, `Docker Engine at ${socketPath}`);
+    throw isNoAnswer(error)
+      ? notDocker(`what listens on ${socketPath} is no Docker Engine: ${(error as Error).message.trim()}`, error)
+      : asEngineError(error, where);
   });
-  requireSupported(version.ApiVersion, version.KernelVersion, info.CgroupDriver);
-  const securityOptions: readonly string[] = info.SecurityOptions ?? [];
-  return {
-    version: version.Version,
-    rootless: securityOptions.some((option) => option.includes("rootless")),
-    cgroupVersion: info.CgroupVersion === "2" ? 2 : 1,
-    cgroupDriver: info.CgroupDriver,
-    securityOptions,
-    runtimes: Object.keys(info.Runtimes ?? {}),
-    memoryBytes: info.MemTotal,
-    cpus: info.NCPU,
-  };
-}
-
-function requireSupported(api: string, kernel: string | undefined, cgroupDriver: string): void {
-  const [major = 0, minor = 0] = api.split(".").map(Number);
-  if (major < minimumApi[0] || (major === minimumApi[0] && minor < minimumApi[1])) {
-    throw new PyisolateError(
-      "ENGINE_UNSUPPORTED",
-      `Docker Engine speaks API ${api}, expected ${minimumApi.join(".")} or later`,
-      {
-        next: "Install Docker Engine 20.10 or later.",
-      },
-    );
-  }
-  if (kernel !== undefined && kernel !== release()) {
-    throw new PyisolateError(
-      "ENGINE_UNSUPPORTED",
-      `Docker Engine runs on kernel ${kernel}, this program on ${release()}: sockets and shared memory do not cross kernels`,
-      { next: "Use a Docker Engine on this very system, not one in a virtual machine (as Docker Desktop has)." },
-    );
-  }
-  if (cgroupDriver === "none") {
-    throw new PyisolateError(
-      "ENGINE_UNSUPPORTED",
-      "Docker Engine has no cgroup driver, so it would ignore every limit",
-      {
-        next: "Rootless engines need cgroup v2 and systemd; otherwise use the system's engine.",
-      },
-    );
-  }
+  return readEngineInfo({ version, info }, where, release());
 }
 
 class DockerVolumes implements EngineVolumes {

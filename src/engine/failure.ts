@@ -57,3 +57,9 @@ export function isMissing(error: unknown): boolean {
 export function isConflict(error: unknown): boolean {
   return (error as DockerodeError).statusCode === 409;
 }
+
+/** To a question that every engine answers: no HTTP came back, or a status other than success and failure of the engine's own. */
+export function isNoAnswer(error: unknown): boolean {
+  const { code, statusCode } = error as DockerodeError;
+  return code?.startsWith("HPE_") === true || (statusCode !== undefined && statusCode < 500 && statusCode !== 403);
+}

@@ -7,7 +7,8 @@ import type { Manifest } from "../manifest/manifest.ts";
 import { nearestHint } from "../manifest/text.ts";
 import type { CallOptions, Peer, Transfer } from "../rpc/peer.ts";
 import type { Value } from "../rpc/values.ts";
-import { explainDeath } from "./death.ts";
+import { logTailLines, unresponsiveError } from "../supervisor/death.ts";
+import { discard, explainDeath } from "./death.ts";
 import { type NodeInputs, prepareInputs } from "./inputs.ts";
 import { type LoadedPack, list, type NodeSchema, record } from "./schema.ts";
 
@@ -41,7 +42,7 @@ export interface NodeResult {
   readonly ui: Value;
   /** Tensor bytes that were copied to bring the node its inputs. */
   readonly bytesCopied: number;
-  /** How the input tensors travelled: "inline"; "none" when there were none. */
+  /** How the input tensors travelled: "descriptor", "path", "inline", several joined by "+"; "none" when there were none. */
   readonly route: string;
 }
 
@@ -109,7 +110,8 @@ export class Extension {
   /**
    * Runs one node and gives what it returns. Inputs are borrowed: tensors must not change until this settles.
    * Raises NODE_UNKNOWN, INPUT_MISSING, INPUT_INVALID before anything is sent; NODE_FAILED when the node raises
-   * (details.remote has its type and traceback); CALL_TIMEOUT, CALL_CANCELLED; PACK_DIED, PACK_OUT_OF_MEMORY, PACK_STOPPED.
+   * (details.remote has its type and traceback); CALL_TIMEOUT, CALL_CANCELLED; PACK_DIED, PACK_OUT_OF_MEMORY, PACK_STOPPED;
+   * PACK_UNRESPONSIVE when another node had to be ended by force.
    */
   async executeNode(id: string, inputs: NodeInputs = {}, options: ExecuteOptions = {}): Promise<NodeResult> {
     const prepared = prepareInputs(this.nodeSchema(id), inputs);
@@ -119,7 +121,7 @@ export class Extension {
     const call = { nodeId: id };
     this.#calls.add(call);
     try {
-      const answer = await this.#peer.call("execute", [id, prepared], this.#callOptions(options, transfer));
+      const answer = await this.#peer.call("execute", [id, prepared], this.#callOptions(id, options, transfer));
       const result = record(answer, "execute");
       return {
         outputs: list(result.outputs, "execute.outputs"),
@@ -157,10 +159,20 @@ export class Extension {
     this.#peer.close();
   }
 
-  #callOptions({ timeoutMs: asked = this.manifest.timeoutMs, signal, onProgress }: ExecuteOptions, transfer: Transfer) {
+  #callOptions(nodeId: string, options: ExecuteOptions, transfer: Transfer): CallOptions {
+    const { timeoutMs: asked = this.manifest.timeoutMs, signal, onProgress } = options;
     const timeoutMs = asked === undefined || asked > maxTimeoutMs ? undefined : asked;
     const onEvent: CallOptions["onEvent"] = onProgress && ((name, data) => reportProgress(name, data, onProgress));
-    return { transfer, timeoutMs, signal, onEvent };
+    return { transfer, timeoutMs, signal, onEvent, onStuck: (graceMs) => this.#endStuck(nodeId, graceMs) };
+  }
+
+  /** A node goes on although its call is over. Only the end of its process ends it; the other calls are told why. */
+  #endStuck(nodeId: string, graceMs: number): void {
+    if (this.#death !== undefined) return;
+    this.#death = this.#container
+      .logTail(logTailLines)
+      .then((logTail) => discard(this.#container, unresponsiveError(this.name, nodeId, graceMs, logTail)));
+    this.#peer.close();
   }
 
   /** What a caller is told: a lost worker's death instead of a lost connection; everything else with the node's name. */

@@ -12,9 +12,10 @@ export type NodeInputs = Readonly<Record<string, Value>>;
 /**
  * The inputs as they go on the wire: declared FLOATs as floats, required inputs that were not given by their declared
  * default. Optional inputs that were not given stay absent, as in ComfyUI.
- * Raises INPUT_MISSING, and INPUT_INVALID for an undeclared name, a wrong type, an unknown choice or a number out of range.
+ * Raises INPUT_MISSING, and INPUT_INVALID for what is no mapping, an undeclared name, a wrong type, an unknown choice or a number out of range.
  */
 export function prepareInputs(schema: NodeSchema, given: NodeInputs): Record<string, Value> {
+  requireMapping(schema, given);
   for (const name of Object.keys(given)) {
     if (!schema.inputs.some((input) => input.name === name)) throw unknownInput(schema, name);
   }
@@ -25,6 +26,17 @@ export function prepareInputs(schema: NodeSchema, given: NodeInputs): Record<str
     else if (input.required) throw missingInput(schema, input);
   }
   return prepared;
+}
+
+/** Programs in JavaScript may pass anything. */
+function requireMapping(schema: NodeSchema, given: unknown): void {
+  const prototype: unknown = given === null || typeof given !== "object" ? undefined : Object.getPrototypeOf(given);
+  if (prototype === Object.prototype || prototype === null) return;
+  throw new PyisolateError(
+    "INPUT_INVALID",
+    `node "${schema.id}" takes a mapping of input names to values, got ${describe(given as Value)}`,
+    { next: `Its inputs: ${schema.inputs.map(({ name }) => name).join(", ") || "none"}.` },
+  );
 }
 
 /** The error for an input name that the node does not declare. */

@@ -11,9 +11,9 @@ import { SocketTransport } from "../rpc/transport.ts";
 import type { Value } from "../rpc/values.ts";
 import { writeSchemas } from "../store/schemas.ts";
 import { logTailLines } from "../supervisor/death.ts";
-import { inlineTensors } from "../tensor/inline.ts";
 import { discard, explainDeath } from "./death.ts";
 import { Extension } from "./extension.ts";
+import type { SharedMemory } from "./memory.ts";
 import type { Pack } from "./pack.ts";
 import { formatLoadedPack, readLoadedPack } from "./schema.ts";
 
@@ -27,12 +27,15 @@ export interface LoadOptions {
   readonly startupTimeoutMs?: number;
   /** Milliseconds for the pack's module to import; default 300 000. */
   readonly loadTimeoutMs?: number;
+  /** Milliseconds a node may go on after its call was cancelled or timed out, before its pack is ended; default 5000. */
+  readonly cancelGraceMs?: number;
 }
 
 export interface StartContext {
   readonly engine: Engine;
   readonly image: EnsuredImage;
   readonly owner: OwnerDirectory;
+  readonly memory: SharedMemory;
   readonly stateDirectory: string;
 }
 
@@ -44,10 +47,25 @@ export async function startExtension(pack: Pack, context: StartContext, options:
   const signal = options.signal === undefined ? {} : { signal: options.signal };
   const container = await startContainer(
     context.engine,
-    { image: context.image.reference, manifest, owner: context.owner },
+    {
+      image: context.image.reference,
+      manifest,
+      owner: context.owner,
+      segments: context.memory.routeOf(pack),
+      peerUid: context.memory.peerUid,
+    },
     { startupTimeoutMs, ...signal },
   );
-  const peer = new Peer({ transport: new SocketTransport(container.connection), extension: inlineTensors });
+  const tensors = context.memory.connect(pack, container, (error) => peer.fail(error));
+  const { methods, features } = tensors;
+  const peer: Peer = new Peer({
+    transport: new SocketTransport(container.connection),
+    extension: tensors,
+    methods,
+    features,
+    stuckMs: options.cancelGraceMs,
+  });
+  tensors.bind(peer);
   try {
     await hello(peer, pack, startupTimeoutMs, deadlineMs - performance.now(), options.signal);
     const answer = await peer.call("load", [{ share_torch: manifest.shareTorch }], {

@@ -1,6 +1,7 @@
 // ExtensionManager: many extensions of one program. Composes; each step's own rules live in the files it calls.
 
 import { createOwnerDirectory, type OwnerDirectory } from "../container/rundir.ts";
+import { requireRuntime } from "../container/runtime.ts";
 import { sweep } from "../container/sweep.ts";
 import { connectEngine } from "../engine/docker.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -8,10 +9,14 @@ import { PyisolateError } from "../errors.ts";
 import { ensureBase } from "../image/base.ts";
 import { type EnsuredImage, ensureImage, type FoundImage, findImage, type ImageRequest } from "../image/ensure.ts";
 import { type PrunedImage, pruneImages } from "../image/prune.ts";
-import { formatPosition, type Manifest, type PythonVersion } from "../manifest/manifest.ts";
+import type { PythonVersion } from "../manifest/manifest.ts";
 import { readSchemas } from "../store/schemas.ts";
+import type { Dtype } from "../tensor/dtype.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { BuildOwner } from "./build-owner.ts";
 import type { Extension } from "./extension.ts";
 import { type LoadOptions, startExtension } from "./load.ts";
+import { SharedMemory } from "./memory.ts";
 import { type ExtensionConfig, type Pack, readPack } from "./pack.ts";
 import { type LoadedPack, parseLoadedPack } from "./schema.ts";
 import { type Settings, type SettingsSource, settingsFrom } from "./settings.ts";
@@ -24,7 +29,7 @@ export interface ManagerOptions extends SettingsSource {
 /** What `prune` removed, or would. */
 export interface Pruned {
   readonly isDryRun: boolean;
-  /** Ids of containers whose programs are dead. */
+  /** Ids of containers whose programs or builds are dead. */
   readonly containers: readonly string[];
   readonly images: readonly PrunedImage[];
 }
@@ -38,6 +43,7 @@ export class ExtensionManager {
   readonly #givenEngine: Engine | undefined;
   #engine: Promise<Engine> | undefined;
   #owner: Promise<OwnerDirectory> | undefined;
+  #memory: Promise<SharedMemory> | undefined;
   readonly #extensions = new Set<Extension>();
   readonly #loads = new Set<Promise<Extension>>();
   /** Aborted by `stop`: ends what is under way and refuses what comes later. */
@@ -70,6 +76,15 @@ export class ExtensionManager {
     return [...this.#extensions];
   }
 
+  /**
+   * A tensor in memory that a pack reads where it lies: fill its `data`, then give it to nodes; nothing is copied.
+   * Raises TENSOR_INVALID, SHARED_MEMORY_EXHAUSTED.
+   */
+  async empty(dtype: Dtype, shape: readonly number[]): Promise<Tensor> {
+    this.#stoppable({});
+    return (await this.#openMemory()).tensors.empty(dtype, shape);
+  }
+
   /** Builds a pack's images without starting it. */
   async ensureImage(
     source: string | ExtensionConfig,
@@ -83,10 +98,13 @@ export class ExtensionManager {
   /** What is known of a pack without building or starting anything. */
   async findPack(
     source: string | ExtensionConfig,
+    options: LoadOptions = {},
   ): Promise<Pack & { image: FoundImage | undefined; schemas: LoadedPack | undefined }> {
-    const context = this.#stoppable({});
+    const context = this.#stoppable(options);
     const pack = await readPack(source, this.#settings);
-    const image = await findImage(imageRequest(pack), await this.#imageContext(await this.#connect(), context));
+    const engine = await this.#connect();
+    await using owner = this.#buildOwner(engine);
+    const image = await findImage(imageRequest(pack), await this.#imageContext(engine, owner, context));
     const known = image === undefined ? undefined : await readSchemas(this.#settings.stateDirectory, image.digest);
     return { ...pack, image, schemas: known === undefined ? undefined : tryParse(known) };
   }
@@ -94,15 +112,24 @@ export class ExtensionManager {
   /** Makes the base image of a Python version unless it is there. */
   async ensureBase(python: PythonVersion, options: LoadOptions = {}): Promise<void> {
     const stoppable = this.#stoppable(options);
-    await ensureBase(python, await this.#imageContext(await this.#connect(), stoppable));
+    const engine = await this.#connect();
+    await using owner = this.#buildOwner(engine);
+    await ensureBase(python, await this.#imageContext(engine, owner, stoppable));
   }
 
   /** Removes what dead programs left behind, and images that no pack needs any more (`all`: that no container uses). */
   async prune(options: { readonly all?: boolean; readonly dryRun?: boolean } = {}): Promise<Pruned> {
     this.#stoppable({});
     const engine = await this.#connect();
-    const { containers } = options.dryRun === true ? { containers: [] } : await sweep(engine, this.#settings.runRoot);
-    return { isDryRun: options.dryRun === true, containers, images: (await pruneImages(engine, options)).removed };
+    const swept = await sweep(engine, this.#settings.runRoot, options);
+    const pruned = await pruneImages(engine, options);
+    // A dry run finds what sweep would have removed twice.
+    const images = new Map([...swept.images, ...pruned.removed].map((image) => [image.reference, image]));
+    return {
+      isDryRun: options.dryRun === true,
+      containers: [...new Set([...swept.containers, ...pruned.containers])],
+      images: [...images.values()],
+    };
   }
 
   /**
@@ -134,16 +161,17 @@ export class ExtensionManager {
     }
     const owner = await this.#owner?.catch(() => undefined);
     await owner?.close();
+    (await this.#memory?.catch(() => undefined))?.tensors.close();
   }
 
   async #load(source: string | ExtensionConfig, options: LoadOptions): Promise<Extension> {
     const pack = await readPack(source, this.#settings);
-    requireIsolated(pack.manifest);
     const engine = await this.#connect();
     const image = await this.#ensure(engine, pack, options);
     const owner = await this.#own(engine);
+    const memory = await this.#openMemory();
     const { stateDirectory } = this.#settings;
-    const extension = await startExtension(pack, { engine, image, owner, stateDirectory }, options);
+    const extension = await startExtension(pack, { engine, image, owner, memory, stateDirectory }, options);
     this.#extensions.add(extension);
     void extension.closed.then(() => this.#extensions.delete(extension));
     return extension;
@@ -177,17 +205,33 @@ export class ExtensionManager {
     return this.#owner;
   }
 
-  async #ensure(engine: Engine, pack: Pack, options: LoadOptions): Promise<EnsuredImage> {
-    return ensureImage(imageRequest(pack), await this.#imageContext(engine, options));
+  /** Opened at its first use, with what the policy says then about all packs together. */
+  #openMemory(): Promise<SharedMemory> {
+    this.#memory ??= SharedMemory.open(this.#settings).catch((error) => {
+      this.#memory = undefined;
+      throw error;
+    });
+    return this.#memory;
   }
 
-  async #imageContext(engine: Engine, options: LoadOptions) {
+  async #ensure(engine: Engine, pack: Pack, options: LoadOptions): Promise<EnsuredImage> {
+    if (pack.manifest.runtime !== undefined) requireRuntime(pack.manifest, await engine.info());
+    await using owner = this.#buildOwner(engine);
+    return await ensureImage(imageRequest(pack), await this.#imageContext(engine, owner, options));
+  }
+
+  #buildOwner(engine: Engine): BuildOwner {
+    return new BuildOwner(engine, this.#settings.runRoot);
+  }
+
+  async #imageContext(engine: Engine, owner: BuildOwner, options: LoadOptions) {
     const { signal, onProgress } = options;
     return {
       engine,
       storeDirectory: this.#settings.stateDirectory,
       host: await this.#settings.host(),
       settings: this.#settings.images,
+      ownerLabels: () => owner.labels(),
       ...(signal === undefined ? {} : { signal }),
       ...(onProgress === undefined ? {} : { onProgress }),
     };
@@ -213,15 +257,5 @@ function stoppedError(cause?: unknown): PyisolateError {
     "this ExtensionManager was stopped",
     { next: "Make a new ExtensionManager." },
     cause,
-  );
-}
-
-function requireIsolated(manifest: Manifest): void {
-  if (manifest.isolated) return;
-  const at = manifest.stated.get("isolated") ?? { line: 0, column: 0 };
-  throw new PyisolateError(
-    "POLICY_REFUSED",
-    `${formatPosition(manifest.file, at)}: isolated: false needs a Python host; this program is not one`,
-    { next: "Remove the line, or load the pack from a Python host." },
   );
 }

@@ -6,6 +6,7 @@ import { PyisolateError } from "../errors.ts";
 import type { Manifest, ExtensionConfig as ManifestConfig } from "../manifest/manifest.ts";
 import { manifestFromConfig, parseManifest } from "../manifest/parse.ts";
 import { defaultPolicy, type Policy, parsePolicy } from "../manifest/policy.ts";
+import { describe } from "../manifest/text.ts";
 import type { Settings } from "./settings.ts";
 
 /** A pack as a program states it: where its code is, and keys of the manifest, which win over the folder's manifest.yaml. */
@@ -18,18 +19,31 @@ export interface Pack {
   readonly manifest: Manifest;
   /** Absolute path of the folder with the pack's code. */
   readonly directory: string;
+  readonly sharing: PackSharing;
+}
+
+/** What the operator says about the memory a pack shares with its host. */
+export interface PackSharing {
+  /** Names of the packs that read each other's memory, this one among them; undefined: this pack is alone. */
+  readonly group: readonly string[] | undefined;
+  /** Host code looks at the pack's results where they lie. */
+  readonly trustMemory: boolean;
+  readonly segments: Policy["segments"];
 }
 
 /**
  * Reads a pack from its folder, or from a config whose keys win over the folder's manifest.
- * Raises MANIFEST_NOT_FOUND, MANIFEST_INVALID, POLICY_INVALID, POLICY_REFUSED.
+ * Raises USAGE for what is neither, MANIFEST_NOT_FOUND, MANIFEST_INVALID, POLICY_INVALID, POLICY_REFUSED, also for a pack
+ * that is not to run in a container, and ISOLATION_UNAVAILABLE for what this version cannot do.
  */
 export async function readPack(source: string | ExtensionConfig, settings: Settings): Promise<Pack> {
-  const context = { policy: await readPolicy(settings), machine: settings.machine };
+  requireSource(source);
+  const policy = await readPolicy(settings);
+  const context = { policy, machine: settings.machine, containersOnly: true };
   if (typeof source === "string") {
     const file = join(source, "manifest.yaml");
     const text = await readManifest(source, file);
-    return { manifest: parseManifest(text, file, context), directory: resolve(source) };
+    return packOf(parseManifest(text, file, context), source, policy);
   }
   const { module_path: directory, ...keys } = source;
   if (directory === undefined) {
@@ -40,10 +54,36 @@ export async function readPack(source: string | ExtensionConfig, settings: Setti
   const file = join(directory, "manifest.yaml");
   const text = await readOptional(file);
   const base = text === undefined ? undefined : { text, file };
-  return { manifest: manifestFromConfig(keys, base, context), directory: resolve(directory) };
+  return packOf(manifestFromConfig(keys, base, context), directory, policy);
 }
 
-async function readPolicy(settings: Settings): Promise<Policy> {
+/** Programs in JavaScript may pass anything. */
+function requireSource(source: unknown): asserts source is string | ExtensionConfig {
+  if (typeof source === "string") return;
+  if (typeof source === "object" && source !== null && !Array.isArray(source)) {
+    const { module_path: directory } = source as { module_path?: unknown };
+    if (directory === undefined || typeof directory === "string") return;
+    throw new PyisolateError("USAGE", `module_path of a config must be a folder's path, got ${describe(directory)}`, {
+      next: "Set module_path to the folder with the pack's code.",
+    });
+  }
+  throw new PyisolateError("USAGE", `a pack is a folder's path or a config object, got ${describe(source)}`, {
+    next: 'For example: loadExtension("packs/my_pack"), or loadExtension({ module_path: "packs/my_pack" }).',
+  });
+}
+
+function packOf(manifest: Manifest, directory: string, policy: Policy): Pack {
+  const { name } = manifest;
+  const sharing: PackSharing = {
+    group: policy.share.find((group) => group.includes(name)),
+    trustMemory: policy.packs.get(name)?.trustMemory ?? false,
+    segments: policy.segments,
+  };
+  return { manifest, directory: resolve(directory), sharing };
+}
+
+/** The operator's policy, or the defaults. Raises POLICY_INVALID. */
+export async function readPolicy(settings: Settings): Promise<Policy> {
   const { file, isRequired } = settings.policy;
   const text = await readOptional(file);
   if (text !== undefined) return parsePolicy(text, file);

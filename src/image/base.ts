@@ -6,9 +6,9 @@ import { join } from "node:path";
 import type { ImageInfo } from "../engine/engine.ts";
 import type { PythonVersion } from "../manifest/manifest.ts";
 import { digestOf } from "./digest.ts";
-import { APT, DIGEST, labelsOf, RECIPE } from "./labels.ts";
+import { APT, DIGEST, labelsOf, RECIPE, withoutValues } from "./labels.ts";
 import { ensurePresent } from "./public-image.ts";
-import { makeRootfs, type RootfsVariant } from "./rootfs.ts";
+import { makeRootfs, type Rootfs, type RootfsVariant } from "./rootfs.ts";
 import { baseImageFor } from "./settings.ts";
 import { shareWork } from "./share.ts";
 import { type ImageContext, note, orCancelled, reported, runBuild } from "./work.ts";
@@ -105,7 +105,7 @@ async function makeBase(
   if (failure === undefined) {
     const image = await context.engine.images.inspect(publicImage);
     const digest = digestOf(["base", python, recipe.dockerfile, image?.id ?? publicImage]);
-    await buildBase(python, reference, publicImage, recipe, digest, "yes", context);
+    await buildBase(python, { reference, recipe, digest, apt: "yes" }, { reference: publicImage, labels: {} }, context);
     return digest;
   }
   note(context, "base", `${failure}; making the base for Python ${python} from Debian's packages instead`);
@@ -113,28 +113,36 @@ async function makeBase(
   const rootfs = await makeRootfs(python, variant, context);
   try {
     const digest = digestOf(["base", python, recipe.digest, variant, rootfs.origin]);
-    await buildBase(python, reference, rootfs.reference, recipe, digest, variant === "apt" ? "yes" : "no", context);
+    const apt = variant === "apt" ? "yes" : "no";
+    await buildBase(python, { reference, recipe, digest, apt }, rootfs, context);
     return digest;
   } finally {
     await context.engine.images.remove(rootfs.reference);
   }
 }
 
+interface NewBase {
+  readonly reference: string;
+  readonly recipe: Recipe;
+  readonly digest: string;
+  readonly apt: "yes" | "no";
+}
+
 async function buildBase(
   python: PythonVersion,
-  reference: string,
-  source: string,
-  recipe: Recipe,
-  digest: string,
-  apt: "yes" | "no",
+  { reference, recipe, digest, apt }: NewBase,
+  source: Pick<Rootfs, "reference" | "labels">,
   context: ImageContext,
 ): Promise<void> {
   await runBuild(context, "base", {
     reference,
-    labels: labelsOf("base", digest, { [RECIPE]: recipe.digest, [APT]: apt }),
+    labels: {
+      ...withoutValues(source.labels),
+      ...labelsOf("base", digest, { [RECIPE]: recipe.digest, [APT]: apt }),
+    },
     dockerfile: recipe.dockerfile,
     entries: [],
-    buildArgs: { SOURCE: source, PYTHON: python },
+    buildArgs: { SOURCE: source.reference, PYTHON: python },
     network: "none",
   });
 }

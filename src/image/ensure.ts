@@ -1,7 +1,7 @@
 // Ensure: makes a pack's image exist. Plans the chain and builds the links that are missing; when nothing changed it only
 // reads the pack's files and inspects its base and its last link.
 
-import { PyisolateError } from "../errors.ts";
+import { isPyisolateError, PyisolateError } from "../errors.ts";
 import { formatPosition, type Manifest } from "../manifest/manifest.ts";
 import { approximateSize, formatSize } from "../manifest/sizes.ts";
 import { type Base, type BaseNeeds, ensureBase, findBase } from "./base.ts";
@@ -10,12 +10,14 @@ import { hostFiles } from "./host.ts";
 import { ensureLock, findLock, lockEntries, toolArgs } from "./lock.ts";
 import type { Lock } from "./lock-text.ts";
 import { type LinkKind, type PlannedLink, planLinks, sortedPackages } from "./plan.ts";
-import { readRequirements } from "./requirements.ts";
+import { Reading } from "./reading.ts";
+import { type Requirement, readRequirements } from "./requirements.ts";
 import { runtimeDirectory } from "./settings.ts";
 import { shareWork } from "./share.ts";
 import { readPackSource, readSource, type Source } from "./source.ts";
 import { ensureTools } from "./tools.ts";
-import { type ImageContext, orCancelled, reported, runBuild } from "./work.ts";
+import { explainUnresolved } from "./unresolved.ts";
+import { type ImageContext, note, orCancelled, reported, runBuild } from "./work.ts";
 
 export interface ImageRequest {
   readonly manifest: Manifest;
@@ -48,6 +50,7 @@ interface Ingredients {
   readonly manifest: Manifest;
   readonly wheelsOnly: boolean;
   readonly base: Base;
+  readonly requirements: readonly Requirement[];
   readonly lock: Lock | undefined;
   readonly source: Source;
   readonly runtime: Source;
@@ -65,7 +68,8 @@ async function makeImage(request: ImageRequest, context: ImageContext): Promise<
   const { lockRequest, ...files } = await readFiles(request, context);
   const base = await ensureBase(request.manifest.python, context, baseNeeds(request));
   const lock = lockRequest === undefined ? undefined : await ensureLock(context, request, lockRequest, base);
-  const ingredients = { ...request, ...files, base, lock };
+  const requirements = lockRequest?.requirements.entries ?? [];
+  const ingredients = { ...request, ...files, requirements, base, lock };
   const plan = planOf(ingredients);
   const links = await ensureLinks(plan, ingredients, context);
   const last = plan.at(-1) as PlannedLink;
@@ -105,7 +109,8 @@ export interface FoundImage {
 
 /**
  * The image that ensureImage would give, without building or resolving anything; undefined as long as its base or its lock
- * does not exist. Raises SOURCE_INVALID, DEPENDENCY_UNRESOLVED for a lock that does not fit, and the engine's errors.
+ * does not exist. Raises SOURCE_INVALID, DEPENDENCY_UNRESOLVED for a lock that does not fit, the engine's errors, and the
+ * signal's reason.
  */
 export async function findImage(request: ImageRequest, context: ImageContext): Promise<FoundImage | undefined> {
   const { lockRequest, ...files } = await readFiles(request, context);
@@ -117,9 +122,15 @@ export async function findImage(request: ImageRequest, context: ImageContext): P
 }
 
 async function readFiles({ manifest, packDirectory, wheelsOnly }: ImageRequest, context: ImageContext) {
+  const reading = new Reading({
+    folder: packDirectory,
+    signal: context.signal,
+    onNote: (text) => note(context, "source", text),
+    now: () => performance.now(),
+  });
   const [requirements, source, runtime] = await Promise.all([
-    readRequirements(manifest, packDirectory, context.settings.torchRequirement),
-    readPackSource(packDirectory),
+    readRequirements(manifest, packDirectory, context.settings.torchRequirement, reading),
+    readPackSource(packDirectory, reading),
     readSource(runtimeDirectory(context.settings)),
   ]);
   const { architecture } = context.host;
@@ -132,7 +143,7 @@ function baseNeeds({ manifest }: ImageRequest): BaseNeeds {
   return { apt: manifest.systemPackages.length > 0 };
 }
 
-function planOf(ingredients: Ingredients): readonly PlannedLink[] {
+function planOf(ingredients: Omit<Ingredients, "requirements">): readonly PlannedLink[] {
   const { source, runtime, ...rest } = ingredients;
   return planLinks({ ...rest, sourceDigest: source.digest, runtimeDigest: runtime.digest });
 }
@@ -176,14 +187,21 @@ async function exists(link: PlannedLink, context: ImageContext): Promise<boolean
 async function buildLink(link: PlannedLink, ingredients: Ingredients, context: ImageContext): Promise<void> {
   const { reference, labels, dockerfile, network } = link;
   const { entries, buildArgs } = await contentOf(link, ingredients, context);
-  await runBuild(context, link.kind, {
-    reference,
-    labels,
-    dockerfile,
-    network,
-    entries,
-    buildArgs: { PARENT: link.parent, ...buildArgs },
-  });
+  const logLines: string[] = [];
+  try {
+    await runBuild(context, link.kind, {
+      reference,
+      labels,
+      dockerfile,
+      network,
+      entries,
+      buildArgs: { PARENT: link.parent, ...buildArgs },
+      onLog: (line) => logLines.push(line),
+    });
+  } catch (error) {
+    if (link.kind !== "dependencies" || !isPyisolateError(error, "IMAGE_BUILD_FAILED")) throw error;
+    throw explainUnresolved(error, ingredients.manifest, ingredients.requirements, logLines) ?? error;
+  }
 }
 
 interface LinkContent {

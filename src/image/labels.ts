@@ -41,9 +41,14 @@ export function labelsOf(kind: ImageKind, digest: string, more: Labels = {}): La
   return { [KIND]: kind, [DIGEST]: digest, ...more };
 }
 
-/** Labels of an image or a container that the build which made it removes again. */
-export function temporaryLabels(kind: "lock" | "rootfs", digest: string, nowMs: number): Labels {
-  return labelsOf(kind, digest, { [MADE]: String(nowMs) });
+/** Labels of an image or a container that the build which made it removes again. `owner`: what tells whose build that is. */
+export function temporaryLabels(kind: "lock" | "rootfs", digest: string, nowMs: number, owner: Labels): Labels {
+  return labelsOf(kind, digest, { [MADE]: String(nowMs), ...owner });
+}
+
+/** Takes the values out of labels that an image would inherit from a temporary one it is built on. */
+export function withoutValues(labels: Labels): Labels {
+  return Object.fromEntries(Object.keys(labels).map((name) => [name, ""]));
 }
 
 /** Whether this is a temporary thing of a build, and whether that build may still be going on. */

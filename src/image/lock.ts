@@ -99,7 +99,7 @@ async function resolve(
   for (const text of context.host.notes) note(context, "lock", text);
   const reference = `pyisolate/lock:${randomUUID()}`;
   const requirements = request.requirements.entries.map(({ line }) => `${line}\n`).join("");
-  const labels = temporaryLabels("lock", requestDigest(request), Date.now());
+  const labels = temporaryLabels("lock", requestDigest(request), Date.now(), await context.ownerLabels());
   const logLines: string[] = [];
   let resolved = "";
   await reported(context, "lock", async () => {

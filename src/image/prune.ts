@@ -15,6 +15,8 @@ export interface PruneOptions {
 }
 
 export interface PrunedImages {
+  /** Ids of containers that builds left behind. */
+  readonly containers: readonly string[];
   readonly removed: readonly PrunedImage[];
 }
 
@@ -55,7 +57,7 @@ export async function pruneImages(engine: Engine, options: PruneOptions = {}): P
     if (options.dryRun !== true && !(await engine.images.remove(image.reference))) continue;
     removed.push(describe(image, sizes));
   }
-  return { removed };
+  return { containers: leftBehind.map(({ id }) => id), removed };
 }
 
 /** The newest final image of each pack, each base (by its tag), and the newest of each tool. */

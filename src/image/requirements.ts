@@ -4,6 +4,7 @@ import { lstat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { PyisolateError } from "../errors.ts";
 import { type Dependency, formatPosition, type Manifest, type SourcePosition } from "../manifest/manifest.ts";
+import { type Reading, shortReading } from "./reading.ts";
 import { digestFile, findUncopied } from "./source.ts";
 
 /** A wheel that lies in the pack's folder. */
@@ -30,12 +31,13 @@ export interface Requirements {
 
 /**
  * Raises DEPENDENCY_UNRESOLVED for what cannot be locked with hashes (a git repository), SOURCE_INVALID for a path that is
- * no wheel, or is missing.
+ * no wheel, or is missing, and the reading's abort reason.
  */
 export async function readRequirements(
   manifest: Manifest,
   packDirectory: string,
   torchRequirement: string,
+  reading: Reading = shortReading(),
 ): Promise<Requirements> {
   const entries: Requirement[] = [];
   const wheels: LocalWheel[] = [];
@@ -44,7 +46,7 @@ export async function readRequirements(
     const where = formatPosition(manifest.file, at);
     if (kind === "git") throw unlockable(requirement, where);
     if (kind === "path") {
-      const wheel = await readWheel(dependency, packDirectory, where);
+      const wheel = await readWheel(dependency, packDirectory, where, reading);
       wheels.push(wheel);
       entries.push({ line: `./wheels/${wheel.name}`, at });
     } else {
@@ -75,7 +77,12 @@ function unlockable(requirement: string, where: string): PyisolateError {
   );
 }
 
-async function readWheel(dependency: Dependency, packDirectory: string, where: string): Promise<LocalWheel> {
+async function readWheel(
+  dependency: Dependency,
+  packDirectory: string,
+  where: string,
+  reading: Reading,
+): Promise<LocalWheel> {
   const { requirement, needsBuild } = dependency;
   if (needsBuild) {
     throw new PyisolateError(
@@ -101,5 +108,5 @@ async function readWheel(dependency: Dependency, packDirectory: string, where: s
       next: "Put the wheel there, or remove the line.",
     });
   }
-  return { name: basename(source), source, sizeBytes: file.size, digest: await digestFile(source, file.size) };
+  return { name: basename(source), source, sizeBytes: file.size, digest: await digestFile(source, file.size, reading) };
 }

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { execa } from "execa";
+import type { Labels } from "../engine/engine.ts";
 import { PyisolateError } from "../errors.ts";
 import type { PythonVersion } from "../manifest/manifest.ts";
 import { temporaryLabels } from "./labels.ts";
@@ -21,6 +22,8 @@ export interface Rootfs {
   readonly reference: string;
   /** What it was made from, in words. */
   readonly origin: string;
+  /** Its labels: what is built on it inherits those it does not set. */
+  readonly labels: Labels;
 }
 
 const debianPythons: ReadonlySet<PythonVersion> = new Set(["3.9", "3.11", "3.13"]);
@@ -46,8 +49,9 @@ export async function makeRootfs(
     await runToFile(["sh", join(scripts, "debian.sh"), python, variant, ...overlays], tar, python, context);
     const reference = `pyisolate/rootfs:${randomUUID()}`;
     const origin = interpreter?.version ?? "debian";
-    await context.engine.images.import(createReadStream(tar), reference, temporaryLabels("rootfs", origin, Date.now()));
-    return { reference, origin };
+    const labels = temporaryLabels("rootfs", origin, Date.now(), await context.ownerLabels());
+    await context.engine.images.import(createReadStream(tar), reference, labels);
+    return { reference, origin, labels };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

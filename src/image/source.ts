@@ -7,6 +7,7 @@ import { join, normalize } from "node:path";
 import { PyisolateError } from "../errors.ts";
 import { type ContextEntry, sortEntries } from "./context.ts";
 import { digestOf } from "./digest.ts";
+import { type Reading, shortReading } from "./reading.ts";
 
 /** Never copied: history, caches, environments. A folder with a pyvenv.cfg is an environment whatever its name. */
 const excludedNames = new Set([
@@ -36,19 +37,30 @@ export interface Source {
   readonly digest: string;
 }
 
-/** Reads a pack's folder. Raises SOURCE_INVALID for links that leave it, devices, sockets, and what cannot be read. */
-export async function readPackSource(directory: string): Promise<Source> {
-  return readSource(directory, (path) => manifestFiles.has(path));
+/**
+ * Reads a pack's folder. Raises SOURCE_INVALID for links that leave it, devices, sockets, and what cannot be read, and the
+ * reading's abort reason.
+ */
+export async function readPackSource(directory: string, reading: Reading = shortReading()): Promise<Source> {
+  return readFolder({ directory, reading, isLeftOut: (path) => manifestFiles.has(path) });
 }
 
 /** Reads any folder by the same rules. */
-export async function readSource(
-  directory: string,
-  isLeftOut: (path: string) => boolean = () => false,
-): Promise<Source> {
+export async function readSource(directory: string): Promise<Source> {
+  return readFolder({ directory, reading: shortReading(), isLeftOut: () => false });
+}
+
+interface Folder {
+  readonly directory: string;
+  readonly reading: Reading;
+  /** Of a path below it. */
+  readonly isLeftOut: (path: string) => boolean;
+}
+
+async function readFolder(folder: Folder): Promise<Source> {
   const entries: ContextEntry[] = [];
-  await collect(directory, "", isLeftOut, entries);
-  const named = await nameContents(sortEntries(entries));
+  await collect(folder, "", entries);
+  const named = await nameContents(sortEntries(entries), folder.reading);
   return { entries: named, digest: digestOf(named.map(rowOf)) };
 }
 
@@ -69,24 +81,22 @@ export async function findUncopied(directory: string, path: string): Promise<str
   return undefined;
 }
 
-async function collect(
-  root: string,
-  folder: string,
-  isLeftOut: (path: string) => boolean,
-  entries: ContextEntry[],
-): Promise<void> {
-  const children = await readFolder(join(root, folder));
-  if (children.some(({ name }) => name === "pyvenv.cfg") && folder !== "") return;
-  if (folder !== "") entries.push({ type: "folder", path: folder });
+/** Adds what lies below `path` of a folder. */
+async function collect(folder: Folder, path: string, entries: ContextEntry[]): Promise<void> {
+  const { directory, reading, isLeftOut } = folder;
+  const children = await listFolder(join(directory, path));
+  if (children.some(({ name }) => name === "pyvenv.cfg") && path !== "") return;
+  if (path !== "") entries.push({ type: "folder", path });
   for (const child of children) {
-    const path = folder === "" ? child.name : `${folder}/${child.name}`;
-    if (isExcluded(child.name) || isLeftOut(path)) continue;
-    if (child.isDirectory()) await collect(root, path, isLeftOut, entries);
-    else entries.push(await readEntry(root, path, child));
+    const below = path === "" ? child.name : `${path}/${child.name}`;
+    if (isExcluded(child.name) || isLeftOut(below)) continue;
+    if (child.isDirectory()) await collect(folder, below, entries);
+    else entries.push(await readEntry(directory, below, child));
+    if (child.isFile()) reading.found();
   }
 }
 
-async function readFolder(folder: string): Promise<Dirent[]> {
+async function listFolder(folder: string): Promise<Dirent[]> {
   return readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
     throw new PyisolateError(
       "SOURCE_INVALID",
@@ -130,11 +140,14 @@ async function readLink(root: string, path: string): Promise<ContextEntry> {
 }
 
 /** Gives every file the digest of its content. */
-async function nameContents(entries: readonly ContextEntry[]): Promise<ContextEntry[]> {
+async function nameContents(entries: readonly ContextEntry[], reading: Reading): Promise<ContextEntry[]> {
   const named: ContextEntry[] = [];
   for (let at = 0; at < entries.length; at += parallelReads) {
     const some = entries.slice(at, at + parallelReads).map(async (entry) => {
-      return entry.type === "file" ? { ...entry, digest: await digestFile(entry.source, entry.sizeBytes) } : entry;
+      if (entry.type !== "file") return entry;
+      const digest = await digestFile(entry.source, entry.sizeBytes, reading);
+      reading.finished();
+      return { ...entry, digest };
     });
     named.push(...(await Promise.all(some)));
   }
@@ -155,14 +168,18 @@ function rowOf(entry: ContextEntry): string[] {
   }
 }
 
-/** sha256 of a file's content. Raises SOURCE_INVALID when it cannot be read. */
-export async function digestFile(file: string, sizeBytes: number): Promise<string> {
+/** sha256 of a file's content. Raises SOURCE_INVALID when it cannot be read, and the reading's abort reason. */
+export async function digestFile(file: string, sizeBytes: number, reading: Reading): Promise<string> {
   const hash = createHash("sha256");
+  const take = (bytes: Buffer) => {
+    hash.update(bytes);
+    reading.read(bytes.length);
+  };
   try {
-    if (sizeBytes <= wholeFileBytes) hash.update(await readFile(file));
-    else
-      for await (const chunk of createReadStream(file, { highWaterMark: wholeFileBytes })) hash.update(chunk as Buffer);
+    if (sizeBytes <= wholeFileBytes) take(await readFile(file));
+    else for await (const chunk of createReadStream(file, { highWaterMark: wholeFileBytes })) take(chunk as Buffer);
   } catch (error) {
+    reading.throwIfAborted();
     throw new PyisolateError(
       "SOURCE_INVALID",
       `cannot read ${file}: ${(error as Error).message}`,

@@ -14,6 +14,8 @@ export interface ImageContext {
   readonly storeDirectory: string;
   readonly host: HostSettings;
   readonly settings: ImageSettings;
+  /** Asked for when a build makes something for itself: the labels by which that is found when this program is killed. */
+  readonly ownerLabels: () => Promise<Labels>;
   readonly signal?: AbortSignal;
   readonly onProgress?: ReportProgress;
 }

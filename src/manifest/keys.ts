@@ -113,8 +113,8 @@ function text(pattern: string, expected: string): JsonSchema {
   return { type: "string", pattern, errorMessage: expected };
 }
 
-function count(maximum: number, expected: string): JsonSchema {
-  return { type: "integer", minimum: 1, maximum, errorMessage: expected };
+function count(maximum: number, expected: string, minimum = 1): JsonSchema {
+  return { type: "integer", minimum, maximum, errorMessage: expected };
 }
 
 const trueOrFalse: JsonSchema = { type: "boolean", errorMessage: "true or false" };
@@ -135,7 +135,9 @@ const linkPlaces = listOf(
   "a list of addresses or folders",
 );
 const cpus = count(102_400, "a whole number of percent of one core, such as 250 for two and a half cores");
-const pids = count(4_194_304, "a whole number of processes and threads, at least 1");
+/** The container's init, Python, a thread that reads calls and one that runs them: with less no pack comes up. */
+const fewestPids = 4;
+const pids = count(4_194_304, `a whole number of processes and threads, at least ${fewestPids}`, fewestPids);
 const timeout: JsonSchema = {
   type: ["number", "string"],
   pattern: "^none$",
@@ -351,7 +353,8 @@ export const KEYS: { readonly [Key in ManifestKey]: KeyRow<KeyValues[Key]> } = {
     schema: pids,
     fallback: () => 512,
     defaultText: "512",
-    description: "Processes and threads that exist at one time.",
+    description:
+      "Processes and threads that exist at one time. At least 4: pyisolate's own and one for a node; libraries start more, up to one for each core.",
     unit: "count",
     example: "max_pids: 1024",
     cap: pids,
@@ -368,7 +371,6 @@ export const KEYS: { readonly [Key in ManifestKey]: KeyRow<KeyValues[Key]> } = {
     example: "max_shm: 4GB",
     cap: size(),
     hasLevelDefault: true,
-    notYet: { cannot: "use shared memory: tensors travel over the control socket, and nothing counts into this size" },
     read: (raw, reading) => readSize(raw, reading, "1MB") as number,
   },
   max_tmp: {

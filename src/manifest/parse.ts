@@ -1,11 +1,19 @@
 // Parse: text or a config object → Manifest. The only door through which one is made.
 
+import { PyisolateError } from "../errors.ts";
 import { deepFreeze } from "./freeze.ts";
 import { isTextPlace, KEYS, type KeyValues, MANIFEST_KEYS } from "./keys.ts";
-import type { ExtensionConfig, MachineSize, Manifest, ManifestKey, SourcePosition } from "./manifest.ts";
+import {
+  type ExtensionConfig,
+  formatPosition,
+  type MachineSize,
+  type Manifest,
+  type ManifestKey,
+  type SourcePosition,
+} from "./manifest.ts";
 import type { Policy } from "./policy.ts";
 import { Problems, type Source } from "./problems.ts";
-import { resolveManifest } from "./resolve.ts";
+import { type ManifestRequest, resolveManifest } from "./resolve.ts";
 import { checkShape } from "./schema.ts";
 import { pointerTo } from "./text.ts";
 import { readYaml } from "./yaml.ts";
@@ -14,6 +22,8 @@ import { readYaml } from "./yaml.ts";
 export interface ManifestContext {
   readonly policy: Policy;
   readonly machine: MachineSize;
+  /** This program runs packs in containers only: it refuses a manifest that wants none, whatever the policy says. */
+  readonly containersOnly?: boolean;
 }
 
 /** Reads the text of a manifest.yaml; `file` is its path, for messages. Raises MANIFEST_INVALID, ISOLATION_UNAVAILABLE, POLICY_REFUSED. */
@@ -47,7 +57,7 @@ function readManifestYaml(text: string, file: string): Source {
   return readYaml(text, file, { code: "MANIFEST_INVALID", noun: "manifest", isText: isTextPlace });
 }
 
-function readManifest(source: Source, { policy, machine }: ManifestContext): Manifest {
+function readManifest(source: Source, { policy, machine, containersOnly }: ManifestContext): Manifest {
   const problems = new Problems("MANIFEST_INVALID", source.file);
   checkShape("manifest", source, problems);
   const data = source.data as Readonly<Record<string, unknown>>;
@@ -62,5 +72,18 @@ function readManifest(source: Source, { policy, machine }: ManifestContext): Man
   }
   problems.throwIfAny();
   const wishes = values as Partial<KeyValues> & Pick<KeyValues, "name" | "version">;
-  return deepFreeze(resolveManifest({ file: source.file, stated, wishes }, policy, machine));
+  const request = { file: source.file, stated, wishes };
+  if (containersOnly === true) refuseUnisolated(request);
+  return deepFreeze(resolveManifest(request, policy, machine));
+}
+
+function refuseUnisolated({ file, stated, wishes }: ManifestRequest): void {
+  if (wishes.isolated !== false) return;
+  const at = stated.get("isolated") ?? { line: 0, column: 0 };
+  const where = formatPosition(file, at);
+  throw new PyisolateError(
+    "POLICY_REFUSED",
+    `${where}: isolated: false runs the pack inside a Python host, and this program is not one`,
+    { file, key: "isolated", ...at, next: "Remove the line, or load the pack from a Python host." },
+  );
 }

@@ -1,9 +1,11 @@
-// Pictures: files ↔ IMAGE tensors as in ComfyUI (float32, 0..1, RGB). The only place that knows picture formats.
+// Pictures: files ↔ IMAGE tensors as in ComfyUI (float32, 0..1, RGB). What a file's samples mean stands in decode.ts; nothing
+// else knows picture formats.
 
 import { basename, extname } from "node:path";
 import type { Sharp } from "sharp";
 import { PyisolateError } from "../errors.ts";
 import { Tensor } from "../tensor/tensor.ts";
+import { decodePicture, toBytes } from "./decode.ts";
 
 const writable = [".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"];
 
@@ -12,18 +14,18 @@ const writable = [".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"];
  * Raises PICTURE_INVALID when the file is missing or is not a picture.
  */
 export async function readPicture(file: string): Promise<Tensor> {
-  const { bytes, width, height } = await decode(file, (picture) => picture.toColourspace("srgb"));
-  return new Tensor("float32", [1, height, width, 3], toUnitFloats(bytes));
+  const { samples, width, height } = await decodePicture(file, "rgb");
+  return new Tensor("float32", [1, height, width, 3], new Uint8Array(samples.buffer));
 }
 
 /** A picture file as MASK: float32 [1, height, width] of its brightness. Raises as readPicture. */
 export async function readMask(file: string): Promise<Tensor> {
-  const { bytes, width, height } = await decode(file, (picture) => picture.toColourspace("b-w"));
-  return new Tensor("float32", [1, height, width], toUnitFloats(bytes));
+  const { samples, width, height } = await decodePicture(file, "grey");
+  return new Tensor("float32", [1, height, width], new Uint8Array(samples.buffer));
 }
 
 /**
- * Writes an IMAGE ([N, H, W, 1 | 3 | 4]) or MASK ([N, H, W]) of float32, values clipped to 0..1 and rounded to 8 bits.
+ * Writes an IMAGE ([N, H, W, 1 | 3 | 4]) or MASK ([N, H, W]) of float32 or float64, values clipped to 0..1 and rounded to 8 bits.
  * The format follows the file's ending. Of several pictures the second goes to NAME-2.png, and so on.
  * `type`: the type the node declares, "IMAGE", "MASK" or "*". Gives the files written.
  * Raises PICTURE_INVALID when the tensor is not a picture of that type, USAGE for an unknown ending.
@@ -34,14 +36,14 @@ export async function writePictures(tensor: Tensor, type: string, file: string):
     const expected = type === "MASK" ? "[N, H, W] or [N, H, W, 1, 3 or 4]" : "[N, H, W, 1, 3 or 4]";
     throw new PyisolateError(
       "PICTURE_INVALID",
-      `cannot write ${file}: expected a float32 tensor ${expected}, got ${tensor.dtype} [${tensor.shape.join(", ")}]`,
+      `cannot write ${file}: expected a float32 or float64 tensor ${expected}, got ${tensor.dtype} [${tensor.shape.join(", ")}]`,
       { next: "Mend the node, or run it without --output to see what it gives." },
     );
   }
   const [count = 0, height = 0, width = 0, channels = 1] = tensor.shape;
   const { default: sharp } = await import("sharp");
   const bytesPerPicture = height * width * channels;
-  const bytes = fromUnitFloats(tensor.data);
+  const bytes = toBytes(floatsOf(tensor));
   const files: string[] = [];
   for (let index = 0; index < count; index++) {
     const target = index === 0 ? file : numbered(file, index + 1);
@@ -56,7 +58,7 @@ export async function writePictures(tensor: Tensor, type: string, file: string):
 export function isWritableTensor({ dtype, shape }: Tensor, type: string): boolean {
   const isPlanes = shape.length === 3 && type === "MASK";
   const isPictures = shape.length === 4 && [1, 3, 4].includes(shape[3] as number);
-  return dtype === "float32" && (isPlanes || isPictures) && shape.every((count) => count > 0);
+  return (dtype === "float32" || dtype === "float64") && (isPlanes || isPictures) && shape.every((count) => count > 0);
 }
 
 /** Raises USAGE unless a picture can be written under this name. */
@@ -68,23 +70,6 @@ export function requireWritable(file: string): void {
   });
 }
 
-async function decode(file: string, convert: (picture: Sharp) => Sharp) {
-  const { default: sharp } = await import("sharp");
-  try {
-    const { data, info } = await convert(sharp(file).rotate().removeAlpha())
-      .raw()
-      .toBuffer({ resolveWithObject: true });
-    return { bytes: data, width: info.width, height: info.height };
-  } catch (error) {
-    throw new PyisolateError(
-      "PICTURE_INVALID",
-      `${file} cannot be read as a picture: ${(error as Error).message}`,
-      { file, next: "Give a JPEG, PNG, WebP or TIFF file." },
-      error,
-    );
-  }
-}
-
 async function write(picture: Sharp, file: string): Promise<void> {
   try {
     await picture.toFile(file);
@@ -93,18 +78,14 @@ async function write(picture: Sharp, file: string): Promise<void> {
   }
 }
 
-function toUnitFloats(bytes: Buffer): Uint8Array {
-  const floats = new Float32Array(bytes.length);
-  for (let index = 0; index < bytes.length; index++) floats[index] = (bytes[index] as number) / 255;
-  return new Uint8Array(floats.buffer);
-}
-
-function fromUnitFloats(data: Uint8Array): Uint8ClampedArray {
-  const aligned = data.byteOffset % 4 === 0 ? data : data.slice();
-  const floats = new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4);
-  const bytes = new Uint8ClampedArray(floats.length); // clips, and rounds to nearest
-  for (let index = 0; index < floats.length; index++) bytes[index] = (floats[index] as number) * 255;
-  return bytes;
+/** The elements of a float32 or float64 tensor. */
+function floatsOf({ dtype, data }: Tensor): Float32Array | Float64Array {
+  const elementBytes = dtype === "float64" ? 8 : 4;
+  const aligned = data.byteOffset % elementBytes === 0 ? data : data.slice();
+  const length = aligned.byteLength / elementBytes;
+  return dtype === "float64"
+    ? new Float64Array(aligned.buffer, aligned.byteOffset, length)
+    : new Float32Array(aligned.buffer, aligned.byteOffset, length);
 }
 
 function numbered(file: string, number: number): string {

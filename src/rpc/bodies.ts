@@ -5,7 +5,14 @@ import { inspect } from "node:util";
 import { ERROR_CODES, type ErrorCode, type PyisolateError } from "../errors.ts";
 import { areaBytes, violation } from "./frame.ts";
 import { type Limits, WIRE } from "./kinds.ts";
-import { IncomingAttachments, OutgoingAttachments, type Value, type ValueCodec } from "./values.ts";
+import {
+  IncomingAttachments,
+  type OutgoingAttachments,
+  type Segment,
+  type Value,
+  type ValueCodec,
+  type ValueSource,
+} from "./values.ts";
 
 export interface Hello {
   readonly protocol: readonly [min: number, max: number];
@@ -31,6 +38,8 @@ export interface OutgoingBody {
   /** `{"key":…` without the closing brace. */
   readonly open: string;
   readonly attachments: readonly Uint8Array[];
+  /** To be ended if the message is not sent. */
+  readonly leases: readonly number[];
 }
 
 export function helloText(hello: Hello): string {
@@ -42,26 +51,34 @@ export function callBody(
   method: string,
   args: readonly Value[],
   codec: ValueCodec,
-  attachments: OutgoingAttachments,
+  sink: OutgoingAttachments,
 ): OutgoingBody {
-  const encoded = codec.encode(args as Value[], attachments, 1);
-  return { open: openText({ method, args: encoded }), attachments: attachments.list };
+  return openBody((encode) => ({ method, args: encode(args as Value[]) }), codec, sink);
 }
 
 /** Raises VALUE_UNSUPPORTED. */
-export function resultBody(value: Value, codec: ValueCodec): OutgoingBody {
-  const attachments = new OutgoingAttachments();
-  return { open: openText({ value: codec.encode(value, attachments, 1) }), attachments: attachments.list };
+export function resultBody(value: Value, codec: ValueCodec, sink: OutgoingAttachments): OutgoingBody {
+  return openBody((encode) => ({ value: encode(value) }), codec, sink);
 }
 
 /** Raises VALUE_UNSUPPORTED. */
-export function eventBody(event: EventName, data: Value, codec: ValueCodec): OutgoingBody {
-  const attachments = new OutgoingAttachments();
-  return { open: openText({ event, data: codec.encode(data, attachments, 1) }), attachments: attachments.list };
+export function eventBody(event: EventName, data: Value, codec: ValueCodec, sink: OutgoingAttachments): OutgoingBody {
+  return openBody((encode) => ({ event, data: encode(data) }), codec, sink);
 }
 
-function openText(body: Readonly<Record<string, unknown>>): string {
-  return JSON.stringify(body).slice(0, -1);
+/** The leases of values that cannot be sent after all end here. */
+function openBody(
+  write: (encode: (value: Value) => unknown) => Readonly<Record<string, unknown>>,
+  codec: ValueCodec,
+  sink: OutgoingAttachments,
+): OutgoingBody {
+  try {
+    const body = write((value) => codec.encode(value, sink, 1));
+    return { open: JSON.stringify(body).slice(0, -1), attachments: sink.list, leases: sink.leases };
+  } catch (error) {
+    sink.abandon();
+    throw error;
+  }
 }
 
 /** Closes a body: what remains of the deadline, and the lengths of its attachments. */
@@ -128,13 +145,19 @@ export function parseBody(
   return { fields, lengths, areaBytes: total, isPlain: lengths.length === 0 && !NEEDS_DECODING.test(text) };
 }
 
-// A tag, a key that is not plain, an escape that may hide one, a number that may be beyond the safe ones.
-const NEEDS_DECODING = /"[$_0-9"]|\\u|\d{16}|\d[eE]/;
+// A tag, a key that is not plain, an escape that may hide one, a number that may be beyond the safe ones, or -0.
+const NEEDS_DECODING = /"[$_0-9"]|\\u|\d{16}|\d[eE]|-0/;
 
 /** Decodes one value of a body. Raises PROTOCOL_VIOLATION. */
-export function decodeValue(json: unknown, body: IncomingBody, area: Uint8Array, codec: ValueCodec): Value {
+export function decodeValue(
+  json: unknown,
+  body: IncomingBody,
+  area: Uint8Array,
+  codec: ValueCodec,
+  hold?: ValueSource["hold"],
+): Value {
   if (body.isPlain) return json as Value;
-  const attachments = new IncomingAttachments(cutArea(body.lengths, area));
+  const attachments = new IncomingAttachments(cutArea(body.lengths, area), hold);
   const value = codec.decode(json, attachments);
   attachments.finish();
   return value;
@@ -160,11 +183,36 @@ export function parseHello(bytes: Buffer, start: number, end: number): Hello {
   if (!Array.isArray(features) || !features.every((feature) => typeof feature === "string")) {
     throw violation("hello without a list of features");
   }
-  const { calls, messageBytes } = isObject(limits) ? limits : {};
+  const { calls, messageBytes, items = 0 } = isObject(limits) ? limits : {};
   if (!isCount(calls) || calls < 1 || calls > WIRE.maxCalls || !isCount(messageBytes)) {
     throw violation("hello without limits for calls and messageBytes");
   }
-  return { protocol: [protocol[0], protocol[1]], features, limits: { calls, messageBytes } };
+  if (!isCount(items) || items > WIRE.maxItems) throw violation("hello with a limit for items that is none");
+  return { protocol: [protocol[0], protocol[1]], features, limits: { calls, messageBytes, items } };
+}
+
+/** Parses the body of an attach frame; undefined: a segment is wanted back. Raises PROTOCOL_VIOLATION. */
+export function parseAttach(bytes: Buffer, start: number, end: number): Segment | undefined {
+  const fields = parseObject(decodeText(bytes, start, end));
+  needKeys("attach", fields, ["nbytes", "writable"], ["path"]);
+  const { nbytes, writable, path } = fields;
+  if (!isCount(nbytes) || nbytes % WIRE.segmentStepBytes !== 0) throw violation(`attach of ${nbytes} bytes`);
+  if (typeof writable !== "boolean") throw violation('attach whose "writable" is no boolean');
+  if (path !== undefined && !isFileName(path)) throw violation("attach whose path is no plain file name");
+  if (nbytes > 0) return path === undefined ? { nbytes, writable } : { nbytes, writable, path };
+  if (writable || path !== undefined) throw violation("attach of 0 bytes that is more than the wish to have it back");
+  return undefined;
+}
+
+function isFileName(path: unknown): path is string {
+  return typeof path === "string" && /^(?!\.\.?$)[A-Za-z0-9._-]{1,255}$/.test(path);
+}
+
+/** Body of an attach frame; undefined: the segment is wanted back. */
+export function attachText(segment: Segment | undefined): string {
+  if (segment === undefined) return '{"nbytes":0,"writable":false}';
+  const { nbytes, writable, path } = segment;
+  return JSON.stringify(path === undefined ? { nbytes, writable } : { nbytes, writable, path });
 }
 
 /** The error of an error body whose fields are checked. */

@@ -30,7 +30,7 @@ export const KINDS = {
   error: { number: 4, id: "receiver", flags: [3], body: "error", attachments: false },
   event: { number: 5, id: "receiver", flags: [1, 5], body: "event", attachments: true },
   cancel: { number: 6, id: "sender", flags: NONE, body: "empty", attachments: false },
-  release: { number: 7, id: "receiver", flags: NONE, body: "empty", attachments: false },
+  release: { number: 7, id: "receiver", flags: [0, 4], body: "empty", attachments: false },
   ping: { number: 8, id: "connection", flags: NONE, body: "empty", attachments: false },
   pong: { number: 9, id: "connection", flags: NONE, body: "empty", attachments: false },
   attach: { number: 10, id: "sender", flags: NONE, body: "attach", attachments: false, feature: "segments" },
@@ -67,7 +67,9 @@ export const WIRE = {
   errorTextChars: 65_536,
   maxId: 2 ** 32 - 1,
   maxCalls: 65_536,
+  maxItems: 65_536,
   maxVersion: 65_535,
+  segmentStepBytes: 4096,
 } as const;
 
 /** What one side accepts, stated in its hello. */
@@ -76,9 +78,11 @@ export interface Limits {
   readonly calls: number;
   /** Attachment bytes of one message. */
   readonly messageBytes: number;
+  /** Items of one stream that were not asked for one by one; 0: no streams. */
+  readonly items: number;
 }
 
-export const DEFAULT_LIMITS: Limits = { calls: 64, messageBytes: 2 ** 31 };
+export const DEFAULT_LIMITS: Limits = { calls: 64, messageBytes: 2 ** 31, items: 16 };
 
 /** How much one side takes on at a time. Not part of the wire: the other side cannot see them. */
 export const PACE = {
@@ -87,4 +91,6 @@ export const PACE = {
   /** Frames and bytes of one connection handled before other work of the event loop gets its turn. */
   turnFrames: 64,
   turnBytes: 256 * KiB,
+  /** How long a call that is no longer wanted may go on. */
+  stuckMs: 5000,
 } as const;

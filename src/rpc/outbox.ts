@@ -3,9 +3,12 @@
 // Must not know what messages mean.
 
 import { areaParts, encodeHead, hasFlag } from "./frame.ts";
-import { FLAG, PACE, WIRE } from "./kinds.ts";
+import { FLAG, type KindName, PACE, WIRE } from "./kinds.ts";
 import type { OutgoingMessage } from "./session.ts";
 import type { Transport } from "./transport.ts";
+
+/** Short, of no call, and never too many. A message that names a segment must not overtake its attach. */
+const BEFORE_ALL: ReadonlySet<KindName> = new Set(["attach", "release"]);
 
 interface Held {
   readonly message: OutgoingMessage;
@@ -32,15 +35,16 @@ export class Outbox {
   /** Writes the message, or holds it until its turn. Attachments are borrowed until they are written. */
   send(message: OutgoingMessage): void {
     const isWhole = message.areaBytes <= WIRE.attachmentBytes;
-    if (isWhole && this.#transport.queuedBytes < PACE.outboundBytes && !this.#isBehind(message)) {
+    if (BEFORE_ALL.has(message.kind)) this.#transport.send([message.head]);
+    else if (isWhole && this.#transport.queuedBytes < PACE.outboundBytes && !this.#isBehind(message)) {
       this.#transport.send(
         message.areaBytes === 0 ? [message.head] : [message.head, ...areaParts(message.attachments)],
       );
-      return;
+    } else {
+      this.#held.push({ message, sentBytes: 0, parts: areaParts(message.attachments) });
+      this.#heldBytes += message.head.byteLength + message.areaBytes;
+      this.drain();
     }
-    this.#held.push({ message, sentBytes: 0, parts: areaParts(message.attachments) });
-    this.#heldBytes += message.head.byteLength + message.areaBytes;
-    this.drain();
   }
 
   /** Writes held frames while the way out is free; to be called when it becomes so. */

@@ -1,17 +1,20 @@
 // Peer: calls as promises, over one connection. Symmetric: both sides call, both offer methods. Mirrors peer.py.
+// Composes: transport → intake → session → callee and caller → session → outbox → transport.
 // Closed = this side ended it, broken = the world did, remote = the other side's code raised.
 // Must not know containers or tensors.
 
 import { PyisolateError } from "../errors.ts";
-import { Alarm } from "./alarm.ts";
-import { callBody, type EventName, errorText, eventBody, resultBody } from "./bodies.ts";
+import { Callee, type Method } from "./callee.ts";
+import { Caller, type CallOptions, type Ticket } from "./caller.ts";
 import { Intake } from "./intake.ts";
-import { DEFAULT_LIMITS, type Limits } from "./kinds.ts";
+import { DEFAULT_LIMITS, type Limits, PACE } from "./kinds.ts";
 import { Outbox } from "./outbox.ts";
-import { remoteError } from "./remote.ts";
 import { Session, type SessionOwner } from "./session.ts";
 import type { Transport } from "./transport.ts";
-import { OutgoingAttachments, type Value, ValueCodec, type ValueExtension } from "./values.ts";
+import { type Segment, type Value, ValueCodec, type ValueExtension } from "./values.ts";
+
+export type { CallContext, Method } from "./callee.ts";
+export type { CallOptions, Transfer } from "./caller.ts";
 
 export interface PeerOptions {
   /** Owned by the peer from here on. */
@@ -19,49 +22,15 @@ export interface PeerOptions {
   /** What the other side may call. */
   readonly methods?: Readonly<Record<string, Method>>;
   readonly extension?: ValueExtension;
+  /** What this side can do beyond the version, e.g. "segments"; used when the other side names it, too. */
+  readonly features?: readonly string[];
   readonly limits?: Partial<Limits>;
   /** Floats of the other side without fraction come as Float, so that they can be sent on unchanged. */
   readonly isLossless?: boolean;
   /** Makes this side a worker: what to do when the other side sends stop. Absent: stop is a violation. */
   readonly onStop?: () => void;
-}
-
-export type Method = (args: Value[], context: CallContext) => Value | Promise<Value>;
-
-export interface CallContext {
-  /** Aborted when the caller cancels or the connection ends. */
-  readonly signal: AbortSignal;
-  /** Tells the caller. Dropped when the call or the connection has ended. Raises VALUE_UNSUPPORTED. */
-  event(name: EventName, data: Value): void;
-}
-
-export interface CallOptions {
-  /** Absent: no limit. */
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly onEvent?: ((name: EventName, data: Value) => void) | undefined;
-  /** Filled with what was copied to send the arguments. */
-  readonly transfer?: Transfer | undefined;
-}
-
-export interface Transfer {
-  bytesCopied: number;
-  /** Each once. */
-  routes: readonly string[];
-}
-
-/** One call of this side. */
-interface Ticket {
-  readonly method: string;
-  readonly resolve: (value: Value) => void;
-  readonly reject: (error: unknown) => void;
-  readonly onEvent: CallOptions["onEvent"];
-  isSettled: boolean;
-  readonly timeoutMs: number | undefined;
-  /** When its time is up, as performance.now() counts. */
-  readonly endMs: number;
-  readonly signal: AbortSignal | undefined;
-  onAbort: (() => void) | undefined;
+  /** How long a call may go on after it was cancelled, or ran out of time, before its `onStuck` is told; 5000. */
+  readonly stuckMs?: number | undefined;
 }
 
 export class Peer {
@@ -71,27 +40,24 @@ export class Peer {
   readonly closed: Promise<PyisolateError | undefined>;
 
   readonly #transport: Transport;
-  readonly #methods: Readonly<Record<string, Method>>;
   readonly #options: PeerOptions;
-  readonly #codec: ValueCodec;
+  readonly #extension: ValueExtension | undefined;
   readonly #session: Session<Ticket>;
+  readonly #caller: Caller;
+  readonly #callee: Callee;
   readonly #outbox: Outbox;
   readonly #intake: Intake;
-  readonly #contexts = new Map<number, Context>();
-  readonly #alarm = new Alarm((nowMs) => this.#endOverdue(nowMs));
   #isPongOwed = false;
-  /** Why no more calls can be made; set once. */
-  #ended: PyisolateError | undefined;
   #resolveReady!: () => void;
   #rejectReady!: (error: PyisolateError) => void;
   #resolveClosed!: (error: PyisolateError | undefined) => void;
 
   constructor(options: PeerOptions) {
-    const { transport, methods = {}, extension, limits = {}, isLossless = false } = options;
+    const { transport, methods = {}, extension, features = [], limits = {}, isLossless = false } = options;
+    const { stuckMs = PACE.stuckMs } = options;
     this.#options = options;
     this.#transport = transport;
-    this.#methods = methods;
-    this.#codec = new ValueCodec({ extension, isLossless });
+    this.#extension = extension;
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve;
       this.#rejectReady = reject;
@@ -101,13 +67,18 @@ export class Peer {
       this.#resolveClosed = resolve;
     });
 
-    this.#outbox = new Outbox(transport);
-    this.#session = new Session(
-      { limits: { ...DEFAULT_LIMITS, ...limits }, codec: this.#codec, isStoppable: options.onStop !== undefined },
+    const codec = new ValueCodec({ extension, isLossless });
+    const isStoppable = options.onStop !== undefined;
+    const session = new Session(
+      { limits: { ...DEFAULT_LIMITS, ...limits }, codec, isStoppable, features },
       this.#owner(),
     );
+    this.#session = session;
+    this.#outbox = new Outbox(transport);
+    this.#caller = new Caller({ session, codec, extension, stuckMs });
+    this.#callee = new Callee({ session, codec, extension, methods, hasRoom: () => this.#outbox.hasRoom });
     this.#intake = new Intake({
-      sink: this.#session,
+      sink: session,
       transport,
       onFault: (error) => this.#fault(error),
       onEnd: (isInsideFrame, error) => this.#streamEnded(isInsideFrame, error),
@@ -117,134 +88,90 @@ export class Peer {
       onDrain: () => this.#drained(),
       onEnd: (error) => this.#intake.end(error),
     });
-    this.#session.open();
+    session.open();
   }
 
   /**
    * Calls a method of the other side. The bytes of arguments are borrowed until the promise settles.
    *
    * Rejects with CALL_TIMEOUT, CALL_CANCELLED, VALUE_UNSUPPORTED, PEER_BROKEN, PEER_CLOSED, PROTOCOL_VIOLATION,
-   * what the other side raised (its code where that is one of ours, else REMOTE_ERROR), or what `onEvent` raised.
+   * what the other side raised (its code where that is one of ours, else REMOTE_ERROR), what `onEvent` raised, or what
+   * the extension says when it cannot prepare the arguments.
    */
   call(method: string, args: Value[], options: CallOptions = {}): Promise<Value> {
-    return new Promise((resolve, reject) => {
-      const { timeoutMs, signal, onEvent, transfer } = options;
-      if (this.#ended !== undefined) throw this.#ended;
-      if (signal?.aborted) throw cancelled(method, signal);
-      const attachments = new OutgoingAttachments();
-      const body = callBody(method, args, this.#codec, attachments);
-      if (transfer !== undefined) {
-        transfer.bytesCopied = attachments.bytesCopied;
-        transfer.routes = attachments.routes;
-      }
-      const endMs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
-      const onAbort = undefined;
-      const ticket: Ticket = { method, resolve, reject, onEvent, isSettled: false, timeoutMs, endMs, signal, onAbort };
-      this.#alarm.setFor(endMs);
-      if (signal !== undefined) {
-        ticket.onAbort = () => this.#abandon(ticket, cancelled(method, signal));
-        signal.addEventListener("abort", ticket.onAbort, { once: true });
-      }
-      this.#session.call(ticket, body, timeoutMs);
-    });
+    return this.#caller.call(method, args, options);
+  }
+
+  /**
+   * Calls a method that gives a stream: the items in order, then the last value as the iterator's return value.
+   *
+   * The call begins with the first `next`; leaving the loop cancels it. The other side sends `limits.items` items ahead
+   * of those that were taken. `timeoutMs` is for the whole of it. Rejects as `call` does.
+   */
+  callStream(method: string, args: Value[], options: CallOptions = {}): AsyncIterableIterator<Value, Value> {
+    return this.#caller.stream(method, args, options);
+  }
+
+  /** Whether both sides name the feature; false before `ready`. */
+  hasFeature(name: string): boolean {
+    return this.#session.hasFeature(name);
+  }
+
+  /**
+   * Gives the other side, a worker, a segment of shared memory, and its id. `onReleased` is called once: when the
+   * worker has released it, or when the connection ends. Raises what ended the connection, or VALUE_UNSUPPORTED when
+   * the feature "segments" is not on; then it is not called.
+   */
+  attach(segment: Segment, onReleased: () => void): number {
+    if (this.#caller.ended !== undefined) throw this.#caller.ended;
+    return this.#session.attach(segment, onReleased);
+  }
+
+  /** Asks the worker to release a segment; nothing happens when it has. */
+  giveBack(id: number): void {
+    this.#session.giveBack(id);
+  }
+
+  /** Worker only: nothing here uses the segment of this id any more. */
+  release(id: number): void {
+    this.#session.release(id);
   }
 
   /** Asks the other side, which must be a worker, to finish and exit. */
   stop(): void {
-    if (this.#ended === undefined) this.#session.stop();
+    if (this.#caller.ended === undefined) this.#session.stop();
   }
 
   /** Ends the connection after what was sent has left; calls in flight reject with PEER_CLOSED. */
   close(): void {
-    if (this.#ended !== undefined) return;
+    if (this.#caller.ended !== undefined) return;
     this.#transport.close();
     this.#end(new PyisolateError("PEER_CLOSED", "the connection was closed by this side"), undefined);
   }
 
-  #endOverdue(nowMs: number): void {
-    for (const ticket of this.#session.tickets()) {
-      if (ticket.isSettled) continue;
-      if (ticket.endMs > nowMs) this.#alarm.setFor(ticket.endMs);
-      else {
-        const message = `"${ticket.method}" gave no result within ${ticket.timeoutMs} ms`;
-        this.#abandon(ticket, new PyisolateError("CALL_TIMEOUT", message));
-      }
-    }
-  }
-
-  /** The caller is told at once; the id stays live until the other side answers. */
-  #abandon(ticket: Ticket, error: unknown): void {
-    settle(ticket);
-    ticket.reject(error);
-    this.#session.cancel(ticket);
-  }
-
-  /** What a listener raises is the caller's own: it ends that call and nothing else. */
-  #notify(ticket: Ticket, event: EventName, data: Value): void {
-    if (ticket.isSettled) return;
-    try {
-      ticket.onEvent?.(event, data);
-    } catch (error) {
-      this.#abandon(ticket, error);
-    }
+  /** Ends the connection at once because the other side broke a rule elsewhere; calls in flight reject with `error`. */
+  fail(error: PyisolateError): void {
+    this.#fault(error);
   }
 
   #owner(): SessionOwner<Ticket> {
     return {
       send: (message) => this.#outbox.send(message),
       hasRoom: () => this.#outbox.hasRoom,
-      remainingMs: ({ timeoutMs, endMs }) =>
-        timeoutMs === undefined ? undefined : Math.max(0, Math.round(endMs - performance.now())),
+      remainingMs: (ticket) => this.#caller.remainingMs(ticket),
       opened: () => this.#resolveReady(),
-      called: (id, method, args) => this.#run(id, method, args),
-      cancelled: (id) => this.#contexts.get(id)?.abort(),
-      answered: (ticket, value, isLast) => {
-        if (isLast && settle(ticket)) ticket.resolve(value);
-      },
-      failed: (ticket, error) => {
-        if (settle(ticket)) ticket.reject(remoteError(ticket.method, error));
-      },
-      notified: (ticket, event, data) => this.#notify(ticket, event, data),
-      refused: (ticket, error) => {
-        if (settle(ticket)) ticket.reject(error);
-      },
-      released: (id) => this.#options.extension?.onRelease?.(id),
+      called: (id, method, args) => this.#callee.run(id, method, args),
+      cancelled: (id) => this.#callee.cancelled(id),
+      moreWanted: (id) => this.#callee.moreWanted(id),
+      answered: (ticket, value, isLast, id) => this.#caller.answered(ticket, value, isLast, id),
+      failed: (ticket, error) => this.#caller.failed(ticket, error),
+      notified: (ticket, event, data) => this.#caller.notified(ticket, event, data),
+      refused: (ticket, error) => this.#caller.refused(ticket, error),
+      attached: (id, segment) => this.#extension?.onAttach?.(id, segment),
+      wantedBack: (id) => this.#extension?.onGiveBack?.(id),
       pinged: () => this.#pong(),
       stopped: () => this.#options.onStop?.(),
     };
-  }
-
-  #run(id: number, name: string, args: Value[]): void {
-    const method = Object.hasOwn(this.#methods, name) ? this.#methods[name] : undefined;
-    if (method === undefined) {
-      const offered = Object.keys(this.#methods).join(", ") || "none";
-      this.#fail(id, new PyisolateError("METHOD_UNKNOWN", `no method "${name}"; there are: ${offered}`));
-      return;
-    }
-    const context = new Context((event, data) => {
-      if (this.#contexts.get(id) === context) this.#session.notify(id, eventBody(event, data, this.#codec));
-    });
-    this.#contexts.set(id, context);
-    // The promise comes from our own function, so neither a throw nor a rejection escapes.
-    void runMethod(method, args, context).then(
-      (value) => this.#answer(id, context, () => this.#session.result(id, resultBody(value, this.#codec))),
-      (error: unknown) =>
-        this.#answer(id, context, () => this.#fail(id, context.isAborted ? asCancelled(error) : error)),
-    );
-  }
-
-  #answer(id: number, context: Context, send: () => void): void {
-    if (this.#contexts.get(id) !== context) return; // the connection has ended
-    this.#contexts.delete(id);
-    try {
-      send();
-    } catch (error) {
-      this.#fail(id, error); // the result has no form on the wire
-    }
-  }
-
-  #fail(id: number, error: unknown): void {
-    this.#session.error(id, errorText(error));
   }
 
   /** A peer that pings without reading gets one pong when it reads again. */
@@ -254,10 +181,11 @@ export class Peer {
   }
 
   #drained(): void {
-    if (this.#ended !== undefined) return;
+    if (this.#caller.ended !== undefined) return;
     this.#outbox.drain();
     if (this.#isPongOwed) this.#pong();
     this.#session.startWaiting();
+    this.#callee.drained();
   }
 
   /** The peer broke the protocol, or code of this side that handles frames raised. */
@@ -276,60 +204,14 @@ export class Peer {
   }
 
   #end(forCalls: PyisolateError, outcome: PyisolateError | undefined): void {
-    if (this.#ended !== undefined) return;
-    this.#ended = forCalls;
+    if (this.#caller.ended !== undefined) return;
     this.#intake.close();
-    this.#alarm.clear();
-    for (const ticket of this.#session.tickets()) if (settle(ticket)) ticket.reject(forCalls);
-    const contexts = [...this.#contexts.values()];
-    this.#contexts.clear();
-    for (const context of contexts) context.abort();
+    this.#caller.close(forCalls);
+    this.#session.close();
+    this.#callee.close();
     this.#rejectReady(forCalls);
     this.#resolveClosed(outcome);
   }
-}
-
-/** What a running method gets. The signal is made when it is asked for. */
-class Context implements CallContext {
-  readonly event: CallContext["event"];
-  #controller: AbortController | undefined;
-  isAborted = false;
-
-  constructor(event: CallContext["event"]) {
-    this.event = event;
-  }
-
-  get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.isAborted) this.#controller.abort();
-    return this.#controller.signal;
-  }
-
-  abort(): void {
-    this.isAborted = true;
-    this.#controller?.abort();
-  }
-}
-
-async function runMethod(method: Method, args: Value[], context: CallContext): Promise<Value> {
-  return method(args, context);
-}
-
-/** Ends the caller's side of a call, once; false: it had ended. */
-function settle(ticket: Ticket): boolean {
-  if (ticket.isSettled) return false;
-  ticket.isSettled = true;
-  if (ticket.onAbort !== undefined) ticket.signal?.removeEventListener("abort", ticket.onAbort);
-  return true;
-}
-
-function cancelled(method: string, signal: AbortSignal): PyisolateError {
-  return new PyisolateError("CALL_CANCELLED", `"${method}" was cancelled by the caller`, {}, signal.reason);
-}
-
-/** The answer to a call that was cancelled and whose method raised. */
-function asCancelled(cause: unknown): PyisolateError {
-  return new PyisolateError("CALL_CANCELLED", "the method stopped because its call was cancelled", {}, cause);
 }
 
 function broken(message: string, cause: unknown): PyisolateError {

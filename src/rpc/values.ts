@@ -47,12 +47,32 @@ export interface ValueSink {
   attach(bytes: Uint8Array): number;
   /** Says that `bytes` bytes of a tensor were copied for this message, and by which route. */
   copied(bytes: number, route: string): void;
+  /**
+   * Opens a lease of this side and gives its id, to be put into the text. `onEnd` is called once: when the peer
+   * releases it, when the connection ends, or at once when the message is not sent after all.
+   */
+  lease(onEnd: () => void): number;
 }
 
 /** The attachments of a received message. */
 export interface ValueSource {
   /** Each may be taken once. Raises PROTOCOL_VIOLATION when `index` is not that of one that is left. */
   take(index: unknown): Uint8Array;
+  /**
+   * Begins to use a lease of the peer. Gives what to call when the last view of it is gone: that sends release, once,
+   * while the connection lives. Raises PROTOCOL_VIOLATION when `id` cannot be that of a new lease.
+   */
+  hold(id: unknown): () => void;
+}
+
+/** A segment of shared memory that the peer has made for this side, as its attach frame says. */
+export interface Segment {
+  /** A multiple of 4096. */
+  readonly nbytes: number;
+  /** Whether the receiver may write it. */
+  readonly writable: boolean;
+  /** File name in the directory of mounted segments; absent: its descriptor came by the descriptor socket. */
+  readonly path?: string;
 }
 
 /** Adds values to the wire, each under a tag that starts with `$`. */
@@ -60,17 +80,55 @@ export interface ValueExtension {
   /** undefined: not a value of this extension. Raises PyisolateError when it is one that cannot be sent. */
   encode(value: object, sink: ValueSink): { readonly tag: string; readonly payload: unknown } | undefined;
   /** undefined: not a tag of this extension. Raises PROTOCOL_VIOLATION for a payload that breaks its rules. */
-  decode(tag: string, payload: unknown, attachments: ValueSource): ExtensionValue | undefined;
-  /** The peer no longer uses the lease or ref of this id. */
-  onRelease?(id: number): void;
+  decode(tag: string, payload: unknown, source: ValueSource): ExtensionValue | undefined;
+  /**
+   * Called before `encode` of a call or result. undefined: all of `values` can be encoded now; else settles when it is
+   * worth asking again, or rejects with what the caller gets.
+   */
+  prepare?(values: readonly Value[]): Promise<void> | undefined;
+  /** Worker only: the peer has made a segment; `id` names it. */
+  onAttach?(id: number, segment: Segment): void;
+  /** Worker only: the peer wants the segment back; `Peer.release` as soon as nothing uses it. Comes once. */
+  onGiveBack?(id: number): void;
 }
 
-/** Collects the attachments of a message to be sent. */
+/** Waits until the values can be encoded, or that is over. Rejects with what the extension says. */
+export async function waitUntilPrepared(
+  extension: ValueExtension | undefined,
+  values: readonly Value[],
+  isPrepared: Promise<void>,
+  isOver: () => boolean,
+): Promise<void> {
+  let wait: Promise<void> | undefined = isPrepared;
+  while (wait !== undefined && !isOver()) {
+    await wait;
+    wait = isOver() ? undefined : extension?.prepare?.(values);
+  }
+}
+
+/** Opens and ends leases of this side. */
+export interface LeaseBook {
+  open(onEnd: () => void): number;
+  /** Calls its `onEnd`, unless that was done. */
+  end(id: number): void;
+}
+
+const NO_LEASES: readonly number[] = Object.freeze([]);
+
+/** Collects what travels beside the text of a message to be sent. */
 export class OutgoingAttachments implements ValueSink {
   readonly list: Uint8Array[] = [];
   bytesCopied = 0;
   /** Each once. */
   readonly routes: string[] = [];
+  /** Leases that were opened for the message. */
+  leases: readonly number[] = NO_LEASES;
+  readonly #book: LeaseBook | undefined;
+
+  /** Without a `book` no lease can be opened. */
+  constructor(book?: LeaseBook) {
+    this.#book = book;
+  }
 
   attach(bytes: Uint8Array): number {
     return this.list.push(bytes) - 1;
@@ -80,14 +138,29 @@ export class OutgoingAttachments implements ValueSink {
     this.bytesCopied += bytes;
     if (!this.routes.includes(route)) this.routes.push(route);
   }
+
+  lease(onEnd: () => void): number {
+    if (this.#book === undefined) throw new Error("a lease without a connection");
+    const id = this.#book.open(onEnd);
+    this.leases = [...this.leases, id];
+    return id;
+  }
+
+  /** The message will not be sent: ends its leases. */
+  abandon(): void {
+    for (const id of this.leases) this.#book?.end(id);
+  }
 }
 
 /** The attachments of a received message, each to be named exactly once. */
 export class IncomingAttachments implements ValueSource {
+  readonly hold: ValueSource["hold"];
   readonly #list: (Uint8Array | undefined)[];
   #left: number;
 
-  constructor(list: readonly Uint8Array[]) {
+  /** Without `hold` every lease is refused. */
+  constructor(list: readonly Uint8Array[], hold: ValueSource["hold"] = refuseLease) {
+    this.hold = hold;
     this.#list = [...list];
     this.#left = list.length;
   }
@@ -104,6 +177,10 @@ export class IncomingAttachments implements ValueSource {
   finish(): void {
     if (this.#left > 0) throw violation(`${this.#left} attachments that no value names`);
   }
+}
+
+function refuseLease(id: unknown): never {
+  throw violation(`lease ${show(id)} where there can be none`);
 }
 
 export interface CodecOptions {
@@ -138,7 +215,7 @@ export class ValueCodec {
         if (!Number.isFinite(json) || (Number.isInteger(json) && !Number.isSafeInteger(json))) {
           throw violation(`bare number ${json}, expected a tagged one`);
         }
-        return json;
+        return json + 0; // a bare -0 is the integer 0, as in Python
       case "object":
         if (json === null) return null;
         if (Array.isArray(json)) return this.#decodeItems(json, attachments);
@@ -412,15 +489,16 @@ function keyIdentity(key: unknown, nextNan: () => string): string | undefined {
   if (key === null) return "null";
   if (typeof key === "string") return `s${key}`;
   if (typeof key === "boolean") return key ? "n1" : "n0";
-  if (typeof key === "bigint") return `n${key}`;
+  if (typeof key === "bigint") return `n${key.toString(16)}`; // decimal digits take time squared
   if (Number.isNaN(key)) return nextNan();
-  if (typeof key === "number") return Number.isInteger(key) ? `n${BigInt(key)}` : `n${key}`;
+  if (typeof key === "number") return Number.isInteger(key) ? `n${BigInt(key).toString(16)}` : `n${key}`;
   if (key instanceof Float) return keyIdentity(key.value, nextNan);
   if (key instanceof Uint8Array)
     return `b${Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1")}`;
   if (!(key instanceof Tuple)) return undefined;
   const parts = key.items.map((item) => keyIdentity(item, nextNan));
-  return parts.includes(undefined) ? undefined : `t${JSON.stringify(parts)}`;
+  // Each with its length in front: quoting would double the text with every level of nesting.
+  return parts.includes(undefined) ? undefined : `t${parts.map((part) => `${part?.length}:${part}`).join("")}`;
 }
 
 /** Levels of arrays and objects in data that an extension made. */

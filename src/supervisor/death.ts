@@ -65,6 +65,24 @@ export function deathError(death: PackDeath): PyisolateError {
   });
 }
 
+/** A pack that was ended because of one node that went on for `graceMs` milliseconds after its call was over. */
+export function unresponsiveError(
+  pack: string,
+  nodeId: string,
+  graceMs: number,
+  logTail: readonly string[],
+): PyisolateError {
+  return new PyisolateError(
+    "PACK_UNRESPONSIVE",
+    `pack "${pack}" was ended: its node "${nodeId}" went on for ${graceMs} ms after its call had timed out or been cancelled`,
+    {
+      nodeId,
+      logTail,
+      next: "Load the pack again to go on. A long node should ask pyisolate.cancelled() now and then and return when it is true.",
+    },
+  );
+}
+
 function describePhase({ phase, nodeIds = [] }: PackDeath): string {
   if (phase !== "executing" || nodeIds.length === 0) return phaseTexts[phase];
   const names = nodeIds.map((id) => `"${id}"`).join(", ");

@@ -144,6 +144,8 @@ describe("a running pack", () => {
     await withTrouble(async (extension) => {
       expect((await errorOf("INPUT_MISSING", extension.executeNode("Picture"))).message).toContain('"image" (IMAGE)');
       expect((await errorOf("INPUT_INVALID", extension.executeNode("Echo", { txt: "a" }))).message).toContain('"text"');
+      const nothing = null as unknown as Record<string, never>;
+      expect((await errorOf("INPUT_INVALID", extension.executeNode("Echo", nothing))).message).toContain("got null");
       const wrong: [string, unknown, string][] = [
         ["integer", 1.5, "an integer"],
         ["integer", "1", "an integer"],

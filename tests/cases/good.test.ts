@@ -25,7 +25,7 @@ test("two packs whose numpy versions exclude each other run at the same time on 
   const [drawn] = (await cartoon.executeNode("Cartoon", { image })).outputs;
   const result = await filmLook.executeNode("FilmLook", { image: drawn as Tensor, strength: 0.8 });
   expect(result.bytesCopied).toBe(image.data.byteLength);
-  expect(result.route).toBe("inline");
+  expect(result.route).toBe("descriptor");
   expect(result.outputs[0]).toBeInstanceOf(Tensor);
   expect((result.outputs[0] as Tensor).shape).toEqual([1, 512, 512, 3]);
 });

@@ -1,6 +1,7 @@
 // ExtensionManager and Extension when things end at the wrong time: engines that refuse, workers that misbehave, stops in between.
 
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { ContainerSpec, Engine } from "../../src/engine/engine.ts";
 import { ExtensionManager } from "../../src/index.ts";
@@ -36,7 +37,13 @@ function impostor(program: string): ExtensionManager {
   );
 }
 
-const dial = "import socket, time; s = socket.socket(socket.AF_UNIX); s.connect('/run/pyisolate/control.sock')";
+/** As a worker does: the descriptor socket first. */
+const dial = [
+  "import socket, time",
+  "d, s = (socket.socket(socket.AF_UNIX) for _ in range(2))",
+  "d.connect('/run/pyisolate/segments.sock')",
+  "s.connect('/run/pyisolate/control.sock')",
+].join("; ");
 
 test("a process that ends before hello is reported at once with its exit code and last lines", async () => {
   await using manager = impostor("import sys; print('cannot go on'); sys.exit(3)");
@@ -80,6 +87,28 @@ test("an engine that cannot remove a dead pack's container does not hide the dea
   await expect(extension.stop()).rejects.toThrow("engine is away");
   isRefusing = false;
   await extension.stop();
+});
+
+test("a node that goes on after its call is over ends its pack, and the other calls are told which node it was", async () => {
+  await using manager = place.manager();
+  const extension = await manager.loadExtension(trouble, { cancelGraceMs: 300 });
+  const bystander = extension.executeNode("SleepAsync", { seconds: 60 }).catch((error: unknown) => error);
+  await expect(extension.executeNode("Sleep", {}, { timeoutMs: 100 })).rejects.toMatchObject({ code: "CALL_TIMEOUT" });
+  const told = { code: "PACK_UNRESPONSIVE", details: { nodeId: "Sleep" } };
+  expect(await bystander).toMatchObject(told);
+  await expect(extension.executeNode("Echo")).rejects.toMatchObject(told);
+  expect(await extension.closed).toMatchObject(told);
+  expect(await place.leftovers()).not.toContainEqual(expect.stringContaining("container"));
+});
+
+test("a node that ends when it is cancelled leaves its pack alive", async () => {
+  await using manager = place.manager();
+  const extension = await manager.loadExtension(trouble, { cancelGraceMs: 2000 });
+  for (const id of ["SleepUntilCancelled", "SleepAsync"]) {
+    await expect(extension.executeNode(id, {}, { timeoutMs: 100 })).rejects.toMatchObject({ code: "CALL_TIMEOUT" });
+  }
+  await delay(2500);
+  expect((await extension.executeNode("Echo", { choice: "first" })).outputs).toContain("first");
 });
 
 test("stop() during a load ends the load, waits for it, and leaves nothing", async () => {

@@ -10,6 +10,7 @@ import { Readable } from "node:stream";
 import { pack } from "tar-stream";
 import { type RunningContainer, startContainer } from "../../src/container/container.ts";
 import { createOwnerDirectory, type OwnerDirectory } from "../../src/container/rundir.ts";
+import type { SegmentsRoute } from "../../src/container/segments.ts";
 import { connectEngine } from "../../src/engine/docker.ts";
 import type { ContainerSpec, Engine, EngineContainers } from "../../src/engine/engine.ts";
 import { ensureBase } from "../../src/image/base.ts";
@@ -34,6 +35,8 @@ export interface Bench {
 interface BenchOptions {
   readonly startupTimeoutMs?: number;
   readonly signal?: AbortSignal;
+  readonly segments?: SegmentsRoute;
+  readonly peerUid?: (connection: Socket) => number | undefined;
   /** For positive controls: the spec the engine gets instead. */
   readonly alter?: (spec: ContainerSpec) => ContainerSpec;
 }
@@ -48,10 +51,10 @@ export async function openBench(): Promise<Bench> {
     engine,
     runRoot,
     owner,
-    start: (changes = {}, { startupTimeoutMs = 60_000, signal, alter } = {}) =>
+    start: (changes = {}, { startupTimeoutMs = 60_000, signal, alter, segments = "none", peerUid } = {}) =>
       startContainer(
         alter === undefined ? engine : alterSpecs(engine, alter),
-        { image: probeImage, manifest: testManifest(changes), owner },
+        { image: probeImage, manifest: testManifest(changes), owner, segments, peerUid },
         { startupTimeoutMs, ...(signal === undefined ? {} : { signal }) },
       ),
     leftovers: async () => {
@@ -83,7 +86,8 @@ export async function runCode(connection: Socket, code: string): Promise<unknown
 
 async function ensureProbeImage(engine: Engine, storeDirectory: string): Promise<void> {
   const host = await readHostSettings(process.env, homedir());
-  const base = await ensureBase("3.11", { engine, storeDirectory, host, settings: defaultImageSettings });
+  const ownerLabels = async () => ({});
+  const base = await ensureBase("3.11", { engine, storeDirectory, host, settings: defaultImageSettings, ownerLabels });
   const context = pack();
   const worker = readFileSync(new URL("./container-probe/worker.py", import.meta.url), "utf8");
   context.entry({ name: "worker.py" }, worker);

@@ -4,12 +4,14 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { sweep } from "../../src/container/sweep.ts";
 import { type Bench, openBench, probeImage } from "./container-support.ts";
+
+const nothing = { containers: [], images: [], directories: [] };
 
 let bench: Bench;
 beforeAll(async () => {
@@ -28,6 +30,11 @@ async function startProgram(runRoot: string): Promise<{ child: ChildProcess; own
   throw new Error("the program ended");
 }
 
+/** Its directories of shared memory. */
+function segmentsOf({ owner }: { readonly owner: string }): string[] {
+  return readdirSync("/dev/shm").filter((name) => name.includes(`-${basename(owner)}-`));
+}
+
 async function kill(child: ChildProcess): Promise<void> {
   child.kill("SIGKILL");
   await once(child, "exit");
@@ -36,12 +43,14 @@ async function kill(child: ChildProcess): Promise<void> {
 test("a killed program's container and directory go, a living one's stay", async () => {
   await using own = await bench.start();
   const other = await startProgram(bench.runRoot);
-  expect(await sweep(bench.engine, bench.runRoot)).toEqual({ containers: [], directories: [] });
+  expect(await sweep(bench.engine, bench.runRoot)).toEqual(nothing);
+  expect(segmentsOf(other)).toHaveLength(1);
   await kill(other.child);
-  expect(await sweep(bench.engine, bench.runRoot)).toEqual({
-    containers: [other.container],
-    directories: [other.owner],
-  });
+  const found = { ...nothing, containers: [other.container], directories: [other.owner] };
+  expect(await sweep(bench.engine, bench.runRoot, { dryRun: true })).toEqual(found);
+  expect((await bench.engine.containers.inspect(other.container))?.labels["pyisolate.pack"]).toBe("doomed_pack");
+  expect(await sweep(bench.engine, bench.runRoot)).toEqual(found);
+  expect(segmentsOf(other)).toEqual([]);
   expect(await bench.engine.containers.inspect(other.container)).toBeUndefined();
   expect(existsSync(other.owner)).toBe(false);
   expect((await bench.engine.containers.inspect(own.id))?.running).toBe(true);
@@ -51,11 +60,11 @@ test("a container whose owner's directory is not seen stays while it runs, and g
   const other = await startProgram(bench.runRoot);
   const hidden = `${bench.runRoot}-hidden`;
   renameSync(other.owner, hidden); // as from another mount namespace
-  expect(await sweep(bench.engine, bench.runRoot)).toEqual({ containers: [], directories: [] });
+  expect(await sweep(bench.engine, bench.runRoot)).toEqual(nothing);
   expect((await bench.engine.containers.inspect(other.container))?.running).toBe(true);
   await kill(other.child);
   await bench.engine.containers.wait(other.container);
-  expect(await sweep(bench.engine, bench.runRoot)).toEqual({ containers: [other.container], directories: [] });
+  expect(await sweep(bench.engine, bench.runRoot)).toEqual({ ...nothing, containers: [other.container] });
   rmSync(hidden, { recursive: true });
 });
 
@@ -67,7 +76,9 @@ test("a container whose owner's directory is gone goes too; one of another run r
   await kill(there.child);
   await bench.engine.containers.wait(here.container); // its worker's connection ended
   rmSync(here.owner, { recursive: true });
-  expect(await sweep(bench.engine, bench.runRoot)).toEqual({ containers: [here.container], directories: [] });
+  expect(await sweep(bench.engine, bench.runRoot)).toEqual({ ...nothing, containers: [here.container] });
+  expect(segmentsOf(here)).toEqual([]);
+  expect(segmentsOf(there)).toHaveLength(1);
   expect((await sweep(bench.engine, elsewhere)).containers).toEqual([there.container]);
   rmSync(dirname(elsewhere), { recursive: true });
 });
@@ -75,7 +86,7 @@ test("a container whose owner's directory is gone goes too; one of another run r
 test("a directory without owner.sock is left alone: its program may be about to listen", async () => {
   const directory = join(bench.runRoot, "starting");
   mkdirSync(directory);
-  expect(await sweep(bench.engine, bench.runRoot)).toEqual({ containers: [], directories: [] });
+  expect(await sweep(bench.engine, bench.runRoot)).toEqual(nothing);
   expect(readdirSync(bench.runRoot)).toContain("starting");
   rmSync(directory, { recursive: true });
 });

@@ -2,7 +2,8 @@
 
 import { randomUUID } from "node:crypto";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type Server } from "node:net";
 import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -101,30 +102,61 @@ describe("connecting", () => {
     });
   });
 
-  test.each([
-    ["an old API", { ApiVersion: "1.40" }, {}, "API 1.40"],
-    ["another kernel", { KernelVersion: "5.15.0-linuxkit" }, {}, "5.15.0-linuxkit"],
-    ["no cgroup driver", {}, { CgroupDriver: "none" }, "cgroup"],
-  ])("an engine with %s", async (_what, version, info, message) => {
-    const answers: Record<string, object> = {
-      "/version": { ApiVersion: "1.41", KernelVersion: release(), Version: "20.10", ...version },
-      "/info": { CgroupDriver: "cgroupfs", ...info },
-    };
+  /** Connects to something that is not the machine's engine. */
+  async function connectTo(server: Server): Promise<unknown> {
     const folder = await mkdtemp(join(tmpdir(), "engine-"));
-    const server = createServer((request, response) => {
-      response.setHeader("content-type", "application/json").end(JSON.stringify(answers[request.url ?? ""]));
-    });
     await new Promise<void>((resolve) => server.listen(join(folder, "docker.sock"), resolve));
     try {
-      await expect(connectEngine({ dockerHost: `unix://${folder}/docker.sock` })).rejects.toMatchObject({
-        code: "ENGINE_UNSUPPORTED",
-        message: expect.stringContaining(message),
-      });
+      return await connectEngine({ dockerHost: `unix://${folder}/docker.sock` });
     } finally {
-      server.closeAllConnections();
       server.close();
       await rm(folder, { recursive: true });
     }
+  }
+
+  /** A server of HTTP with one connection per request. */
+  function httpServer(answer: (request: IncomingMessage, response: ServerResponse) => void): Server {
+    return createHttpServer((request, response) => answer(request, response.setHeader("connection", "close")));
+  }
+
+  test.each([
+    ["an old API", { ApiVersion: "1.40" }, {}, "API 1.40"],
+    ["an API that is none", { ApiVersion: "latest" }, {}, "API latest"],
+    ["another kernel", { KernelVersion: "5.15.0-linuxkit" }, {}, "5.15.0-linuxkit"],
+    ["no cgroup driver", {}, { CgroupDriver: "none" }, "cgroup"],
+    ["no API version", { ApiVersion: undefined }, {}, "gives nothing as its ApiVersion, expected text"],
+    ["a number in place of a text", { ApiVersion: 5 }, {}, "gives 5 as its ApiVersion, expected text"],
+    ["no name for its cgroup driver", {}, { CgroupDriver: undefined }, "gives nothing as its CgroupDriver"],
+    ["no memory", {}, { MemTotal: undefined }, "gives nothing as its MemTotal, expected a number above 0"],
+  ])("an engine with %s", async (_what, version, info, message) => {
+    const answers: Record<string, object> = {
+      "/version": { ApiVersion: "1.41", KernelVersion: release(), Version: "20.10", ...version },
+      "/info": { CgroupDriver: "cgroupfs", NCPU: 2, MemTotal: 1e9, ...info },
+    };
+    const server = httpServer((request, response) => {
+      response.setHeader("content-type", "application/json").end(JSON.stringify(answers[request.url ?? ""]));
+    });
+    await expect(connectTo(server)).rejects.toMatchObject({
+      code: "ENGINE_UNSUPPORTED",
+      message: expect.stringContaining(message),
+      details: { next: expect.any(String) },
+    });
+  });
+
+  test.each([
+    ["no HTTP", () => createServer((socket) => socket.end("220 mail.example ready\r\n")), "Parse Error"],
+    ["a web page", () => httpServer((_request, response) => response.end("<html>")), "else than a JSON object"],
+    ["null", () => httpServer((_request, response) => response.end("null")), "else than a JSON object"],
+    ["a list", () => httpServer((_request, response) => response.end("[1]")), "else than a JSON object"],
+    ["nothing", () => httpServer((_request, response) => response.end()), "else than a JSON object"],
+    ["404", () => httpServer((_request, response) => response.writeHead(404).end("no such page")), "no such page"],
+    ["a redirection", () => httpServer((_request, response) => response.writeHead(301).end()), "no Docker Engine"],
+  ])("something that answers with %s", async (_what, makeServer, message) => {
+    await expect(connectTo(makeServer())).rejects.toMatchObject({
+      code: "ENGINE_UNSUPPORTED",
+      message: expect.stringContaining(message),
+      details: { next: expect.stringContaining("DOCKER_HOST") },
+    });
   });
 });
 

@@ -50,6 +50,7 @@ export async function openImageBench(): Promise<ImageBench> {
     storeDirectory: join(folder, "store"),
     host,
     settings: defaultImageSettings,
+    ownerLabels: async () => ({}),
     onProgress: (event) => events.push(event),
   };
   const { reference } = await ensureBase("3.11", context);

@@ -309,6 +309,41 @@ describe("nothing is left behind by", () => {
     expect(await bench.engine.images.list({ "pyisolate.pack": pack.name })).toEqual([]);
   });
 
+  test.each([
+    [
+      "broken-1.0-py3-none-any.whl",
+      /manifest\.yaml:5:5: Failed to read `broken @ broken-1\.0-py3-none-any\.whl`: .*zip/,
+    ],
+    ["nameless.whl", /manifest\.yaml:5:5: The wheel filename `nameless\.whl` is invalid/],
+  ])("a wheel that is none (%s)", async (name, message) => {
+    const pack = await bench.writePack(`dependencies:\n  - iniconfig\n  - ./wheels/${name}\n`, {
+      [`wheels/${name}`]: "no zip",
+    });
+    const { engine, calls } = recorded(bench.engine);
+    await expect(ensureImage(pack.request, { ...bench.context, engine })).rejects.toMatchObject({
+      code: "DEPENDENCY_UNRESOLVED",
+      message: expect.stringMatching(message),
+      details: { at: { line: 5, column: 5 }, next: expect.stringContaining("replace") },
+    });
+    expect(await leftBy(calls)).toEqual([]);
+  });
+
+  test("a package that cannot be installed", async () => {
+    const pack = await bench.writePack("dependencies:\n  - six==1.17.0\n");
+    const { lock = "" } = await ensureImage(pack.request, bench.context);
+    // A lock of the pack's own, with a hash that no file has.
+    await pack.write(
+      "manifest.lock",
+      lock.replaceAll(/sha256:.{64}/g, `sha256:${randomUUID().replaceAll("-", "").repeat(2)}`),
+    );
+    const { engine, calls } = recorded(bench.engine);
+    await expect(ensureImage(pack.request, { ...bench.context, engine })).rejects.toMatchObject({
+      code: "DEPENDENCY_UNRESOLVED",
+      message: expect.stringMatching(/manifest\.yaml:4:5: .*six==1\.17\.0.*Hash mismatch/),
+    });
+    expect(await leftBy(calls)).toEqual([]);
+  });
+
   test("a build that is aborted", async () => {
     const pack = await bench.writePack("", { "nodes.py": `A = "${randomUUID()}"\n` });
     const abort = new AbortController();

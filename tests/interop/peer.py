@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import sys
 import threading
@@ -11,8 +10,10 @@ import threading
 from pyisolate.rpc.calls import cancelled, progress
 from pyisolate.rpc.peer import Peer
 from pyisolate.rpc.transport import SocketTransport
+from pyisolate.tensor.arrays import make_tensor
 from pyisolate.tensor.inline import InlineTensors
 from pyisolate.tensor.tensor import Tensor
+from same import is_same
 
 cancel_seen = threading.Event()
 
@@ -27,25 +28,9 @@ def check(value, expression):
     return is_same(value, expected) or f"{value!r} instead of {expected!r}"
 
 
-def is_same(left, right):
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, float):
-        return left.hex() == right.hex() or math.isnan(left) and math.isnan(right)
-    if isinstance(left, (list, tuple)):
-        return len(left) == len(right) and all(map(is_same, left, right))
-    if isinstance(left, set):
-        return left == right and sorted(map(repr, left)) == sorted(map(repr, right))
-    if isinstance(left, dict):
-        return is_same(list(left.items()), list(right.items()))
-    if isinstance(left, Tensor):
-        return (left.dtype, tuple(left.shape), bytes(left.data)) == (right.dtype, tuple(right.shape), bytes(right.data))
-    return left == right
-
-
 def fail(message):
     try:
-        raise KeyError("inner")
+        raise KeyError("inner", 2**64, (1, "b"))
     except KeyError as error:
         raise ValueError(message) from error
 
@@ -107,7 +92,7 @@ peer = Peer(
         method.__name__: method
         for method in (echo, check, fail, steps, wait, wait_async, was_cancelled, callback, callback_async, callback_error, crash)
     },
-    extension=InlineTensors(Tensor),
+    extension=InlineTensors(make_tensor),
     is_stoppable=True,
 )
 peer.serve()

@@ -68,7 +68,9 @@ test("an exception keeps type, message, traceback and cause", async () => {
   );
   expect(error).toMatchObject({ code: "REMOTE_ERROR", message: '"fail" raised ValueError: bad' });
   expect(error.details.remote?.traceback).toMatch(/peer\.py", line \d+, in fail/);
-  expect((error.cause as PyisolateError).details.remote?.type).toBe("KeyError");
+  expect(error.details.remote?.args).toEqual(["bad"]);
+  const cause = (error.cause as PyisolateError).details.remote;
+  expect([cause?.type, cause?.args]).toEqual(["KeyError", ["inner", 2n ** 64n, new Tuple([1, "b"])]]);
 });
 
 test("a method that Python does not offer", async () => {

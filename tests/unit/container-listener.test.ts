@@ -34,6 +34,20 @@ test("the first connection is the worker's, paused; a second one that was queued
   connection.destroy();
 });
 
+test("a connection that is not the worker's is closed, and the next one is awaited", async () => {
+  const answers = [false, true];
+  const listener = await listenForWorker(path, () => answers.shift() as boolean);
+  const stranger = connect(path).resume();
+  await once(stranger, "close");
+  const worker = connect(path);
+  worker.write("hello");
+  const connection = await listener.connection;
+  connection.setEncoding("utf8").resume();
+  expect(await once(connection, "data")).toEqual(["hello"]);
+  worker.destroy();
+  connection.destroy();
+});
+
 test("connections that cannot be accepted do not end this program", async () => {
   const listen = vi.spyOn(Server.prototype, "listen");
   const listener = await listenForWorker(path);

@@ -38,7 +38,7 @@ function failingEngine(broken: Partial<EngineContainers>): Engine {
 const start = (broken: Partial<EngineContainers>) =>
   startContainer(
     failingEngine(broken),
-    { image: "an image", manifest: testManifest(), owner },
+    { image: "an image", manifest: testManifest(), owner, segments: "none" },
     { startupTimeoutMs: 10_000 },
   );
 

@@ -57,4 +57,20 @@ describe("prepareInputs", () => {
     expect(() => prepareInputs(schema, JSON.parse('{"__proto__": 1}'))).toThrow("__proto__");
     expect(() => prepareInputs(schema, {})).toThrow('needs input "strength" (FLOAT)');
   });
+
+  test.each<[string, unknown, string]>([
+    ["nothing", null, "null"],
+    ["a text", "x=1", '"x=1"'],
+    ["a list", [1], "a list"],
+    ["a Map", new Map([["x", 1]]), "a Map"],
+    ["a tensor", new Tensor("uint8", [1], new Uint8Array(1)), "a tensor of uint8 [1]"],
+  ])("%s in place of inputs is refused as such", (_name, given, shown) => {
+    expect(() => prepareInputs(schemaOf(input("x", "INT")), given as Record<string, Value>)).toThrow(
+      expect.objectContaining({
+        code: "INPUT_INVALID",
+        message: `node "Node" takes a mapping of input names to values, got ${shown}`,
+        details: { next: "Its inputs: x." },
+      }),
+    );
+  });
 });

@@ -222,7 +222,96 @@ describe("uv's refusal", () => {
     expect(explainUnresolved(failed, stated, requirements, lines)?.message).toMatch(/^pack\/manifest.yaml:3:1: /);
   });
 
+  describe("of one distribution", () => {
+    const lines = [
+      "./wheels/my_lib-1.0-py3-none-any.whl",
+      "https://host.example/8/other.whl?raw=1#top",
+      "good @ https://host.example/good-1.0-py3-none-any.whl",
+      "numpy<2",
+    ];
+    const asked = lines.map((line, index) => ({ line, at: { line: 10 + index, column: 5 } }));
+
+    test.each([
+      [
+        "a broken wheel of the pack",
+        10,
+        [
+          "error: Failed to read `my-lib @ file:///run/build/lock/wheels/my_lib-1.0-py3-none-any.whl`",
+          "  cause: Failed to extract archive: my_lib-1.0-py3-none-any.whl",
+          "  cause: Invalid zip file structure",
+        ],
+        "Failed to read `my-lib @ my_lib-1.0-py3-none-any.whl`: Failed to extract archive: my_lib-1.0-py3-none-any.whl: Invalid zip file structure",
+        "Mend or replace what the line names",
+      ],
+      [
+        "a file name that is none",
+        11,
+        ["error: The wheel filename `other.whl` is invalid: Must have a version"],
+        "The wheel filename `other.whl` is invalid: Must have a version",
+        "Mend or replace",
+      ],
+      [
+        "another package's address",
+        12,
+        [
+          "error: Requested package name `good` does not match `bad` in the distribution filename: https://host.example/good-1.0-py3-none-any.whl",
+        ],
+        "Requested package name `good` does not match `bad` in the distribution filename: https://host.example/good-1.0-py3-none-any.whl",
+        "Mend or replace",
+      ],
+      [
+        "an address that leads nowhere",
+        12,
+        [
+          "error: Failed to download `good @ https://host.example/good-1.0-py3-none-any.whl`",
+          "  cause: Failed to fetch: https://host.example/good-1.0-py3-none-any.whl",
+          "  cause: HTTP status client error (404 Not Found) for url (https://host.example/good-1.0-py3-none-any.whl)",
+        ],
+        "404 Not Found",
+        "Check the address and this machine's network",
+      ],
+      [
+        "an older uv's form of it",
+        12,
+        [
+          "  × Failed to download `good @ https://host.example/good-1.0-py3-none-any.whl`",
+          "  ├─▶ Failed to fetch:",
+          "  │   `https://host.example/good-1.0-py3-none-any.whl`",
+          "  ╰─▶ HTTP status client error (404 Not Found)",
+        ],
+        "404 Not Found",
+        "Check the address",
+      ],
+      [
+        "a package that does not build",
+        13,
+        [
+          "error: Failed to build `numpy==1.26.4`",
+          "  cause: The build backend returned an error",
+          "  cause: Call to `mesonpy.build_wheel` failed (exit status: 1)",
+          "         [stdout]",
+          "         many lines",
+          "         [stderr]",
+          "         Traceback (most recent call last):",
+          "         RuntimeError: no compiler",
+          "hint: Build failures usually indicate a problem with the package or the build environment",
+        ],
+        "Failed to build `numpy==1.26.4`: The build backend returned an error: Call to `mesonpy.build_wheel` failed (exit status: 1) RuntimeError: no compiler hint: Build failures usually indicate a problem with the package or the build environment",
+        "Mend or replace",
+      ],
+    ])("%s: uv's reason at the line that asks for it", (_what, line, log, message, next) => {
+      const error = explainUnresolved(failed, manifest, asked, ["Using Python", ...log]);
+      expect(error?.code).toBe("DEPENDENCY_UNRESOLVED");
+      expect(error?.message).toContain(`pack/manifest.yaml:${line}:5: `);
+      expect(error?.message).toContain(message);
+      expect(error?.details.next).toContain(next);
+      expect(error?.details.logTail?.length).toBe(log.length + 1);
+    });
+  });
+
   test("is not made of a failing network", () => {
+    const index = ["error: Request failed after 3 retries", "  cause: Failed to fetch: `https://index.example/numpy/`"];
+    expect(explainUnresolved(failed, manifest, requirements, index)).toBeUndefined();
     expect(
       explainUnresolved(failed, manifest, requirements, ["error: Failed to fetch", "  cause: dns error"]),
     ).toBeUndefined();

@@ -96,7 +96,7 @@ test("all: everything but what a container uses", async () => {
 describe("what a build made for itself", () => {
   const hourMs = 3_600_000;
   const madeMs = 5_000 * hourMs;
-  const labels = temporaryLabels("lock", "d", madeMs);
+  const labels = temporaryLabels("lock", "d", madeMs, {});
   const temporary = { ...image("lock", "mine", 1, 1), labels };
   const container = { id: "reader", imageId: temporary.id, labels, running: false };
 
@@ -123,12 +123,14 @@ describe("what a build made for itself", () => {
     const { engine, removed } = engineWithTemporary();
     const pruned = await pruneImages(engine, { nowMs: madeMs + hourMs });
     expect(removed).toEqual(["reader", "pyisolate/lock:mine"]);
+    expect(pruned.containers).toEqual(["reader"]);
     expect(pruned.removed).toHaveLength(1);
   });
 
   test("is only named by a dry run", async () => {
     const { engine, removed } = engineWithTemporary();
     const pruned = await pruneImages(engine, { dryRun: true, nowMs: madeMs + hourMs });
+    expect(pruned.containers).toEqual(["reader"]);
     expect(pruned.removed).toHaveLength(1);
     expect(removed).toEqual([]);
   });

@@ -21,6 +21,7 @@ function contextOf(build: (options: BuildOptions) => Promise<void>): {
     storeDirectory: "/nowhere",
     host: { ...hostSettingsFrom({ PIP_INDEX_URL: `https://user:${secret}@index.example/simple` }, []), ...machine },
     settings: defaultImageSettings,
+    ownerLabels: async () => ({}),
     onProgress: (event) => events.push(event),
   };
   return { context, events };

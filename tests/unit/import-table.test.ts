@@ -86,7 +86,7 @@ test("no file imports a folder that the table does not allow", () => {
 const forbiddenBuiltins: Readonly<Record<string, readonly string[]>> = {
   manifest: ["fs", "net", "http", "child_process", "os"],
   rpc: ["fs", "child_process", "os"],
-  tensor: ["fs", "net", "child_process", "os"],
+  tensor: ["http", "child_process", "os"],
   supervisor: ["fs", "net", "child_process", "timers", "perf_hooks"],
   store: ["net", "http", "child_process"],
   image: ["net", "http"],

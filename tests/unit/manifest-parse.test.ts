@@ -214,11 +214,11 @@ describe("a config object", () => {
     [{ name: "p", max_memry: 1 }, 'config: max_memry: unknown key "max_memry", the nearest known key is "max_memory"'],
     [
       { name: "p", max_pids: "many" },
-      'config: max_pids: expected a whole number of processes and threads, at least 1, got "many"',
+      'config: max_pids: expected a whole number of processes and threads, at least 4, got "many"',
     ],
     [
       { name: "p", max_pids: 10n },
-      "config: max_pids: expected a whole number of processes and threads, at least 1, got a bigint",
+      "config: max_pids: expected a whole number of processes and threads, at least 4, got a bigint",
     ],
     [{ name: "p", dependencies: ["-r x"] }, 'config: dependencies[0]: "-r x" has the option "-r"'],
     [{}, "config: name: this key is required and missing"],

@@ -253,7 +253,12 @@ const limits: readonly Case[] = [
   [
     "half a process",
     `${head}max_pids: 1.5\n`,
-    "max_pids: expected a whole number of processes and threads, at least 1, got 1.5",
+    "max_pids: expected a whole number of processes and threads, at least 4, got 1.5",
+  ],
+  [
+    "fewer threads than pyisolate's own",
+    `${head}max_pids: 3\n`,
+    "m.yaml:3:11: max_pids: expected a whole number of processes and threads, at least 4, got 3",
   ],
   [
     "no time",

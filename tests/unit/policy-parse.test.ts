@@ -145,6 +145,6 @@ test("a policy is frozen, and one cannot change the next", () => {
   expect(() => (policy.packs as Map<string, unknown>).set("a", {})).toThrow(TypeError);
   expect(() => Object.assign(policy.levels.get("untrusted")?.caps as object, { network: "full" })).toThrow(TypeError);
   expect(() => Object.assign(policy.levels.get("trusted") as object, { caps: {} })).toThrow(TypeError);
-  expect(parsePolicy("levels: {untrusted: {caps: {max_pids: 1}}}", "p").levels.get("untrusted")?.caps.max_pids).toBe(1);
+  expect(parsePolicy("levels: {untrusted: {caps: {max_pids: 4}}}", "p").levels.get("untrusted")?.caps.max_pids).toBe(4);
   expect(defaultPolicy().levels.get("untrusted")?.caps.max_pids).toBe(4096);
 });

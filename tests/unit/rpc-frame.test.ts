@@ -1,59 +1,9 @@
-// Frames against docs/protocol.md and the golden files.
+// Frames against the golden files.
 
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { expect, test } from "vitest";
 import { areaBytes, areaParts, encodeHead, type FrameHeader, FrameReader } from "../../src/rpc/frame.ts";
-import { FLAG, KINDS, type KindName, WIRE } from "../../src/rpc/kinds.ts";
+import { FLAG, type KindName, WIRE } from "../../src/rpc/kinds.ts";
 import { frames, fromHex, joinParts } from "../wire/golden.ts";
-
-const protocol = readFileSync(join(import.meta.dirname, "../../docs/protocol.md"), "utf8");
-
-test("the table of kinds is that of docs/protocol.md", () => {
-  const rows = /<!-- kinds -->\n([\s\S]*?)<!-- end -->/.exec(protocol)?.[1]?.trim().split("\n").slice(2) ?? [];
-  const documented = rows.map((row) => {
-    const [number, name, id, flags, body, meaning] = row
-      .split("|")
-      .slice(1, -1)
-      .map((cell) => cell.trim());
-    return { number: Number(number), name, id, flags, body, feature: /feature `(\w+)`/.exec(meaning ?? "")?.[1] };
-  });
-  const idWords = { connection: "0", sender: "sender's", receiver: "receiver's" };
-  const flagWords: Record<string, string> = {
-    "0": "none",
-    "0,4": "none, more",
-    "1,3,5,7": "reply, reply+last, +more",
-    "3": "reply+last",
-    "1,5": "reply, +more",
-  };
-  const coded = Object.entries(KINDS).map(([name, kind]) => ({
-    number: kind.number,
-    name,
-    id: idWords[kind.id],
-    flags: flagWords[String(kind.flags)],
-    body: kind.body,
-    feature: "feature" in kind ? kind.feature : undefined,
-  }));
-  expect(coded).toEqual(documented);
-  const withAttachments = Object.entries(KINDS).filter(([, kind]) => kind.attachments);
-  expect(
-    `Only ${withAttachments
-      .map(([name]) => name)
-      .join(", ")
-      .replace(/, (\w+)$/, " and $1")}`,
-  ).toBe(/Only call, result and event(?= carry attachments)/.exec(protocol)?.[0]);
-});
-
-test("flags and limits are those of docs/protocol.md", () => {
-  for (const [name, bit] of Object.entries(FLAG)) expect(protocol).toMatch(new RegExp(`\\| ${bit} +\\| ${name} `));
-  for (const size of [WIRE.bodyBytes, WIRE.attachmentBytes]) expect(protocol).toContain(`(${size})`);
-  expect(protocol).toContain(`At most ${WIRE.helloBytes} body bytes`);
-  expect(protocol).toContain(`nesting is at most ${WIRE.nesting} deep`);
-  expect(protocol).toContain(`(at most ${WIRE.causes} deep)`);
-  expect(protocol).toContain(`\`message\` and \`traceback\` to ${WIRE.errorTextChars} characters`);
-  expect(protocol).toContain(`(1 … ${WIRE.maxCalls})`);
-  expect(protocol).toContain(`0 … ${WIRE.maxVersion}`);
-});
 
 test.each(frames.frames)("golden frame, both ways: $name", (golden) => {
   const bytes = joinParts(golden.bytes);

@@ -1,91 +1,20 @@
 // Two Peers over a real Unix socket in one process, and a Peer against bytes nobody should send.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { PyisolateError } from "../../src/errors.ts";
 import { encodeHead } from "../../src/rpc/frame.ts";
 import { KINDS, PACE } from "../../src/rpc/kinds.ts";
-import { type CallContext, type Method, Peer, type PeerOptions } from "../../src/rpc/peer.ts";
+import { type CallContext, type Method, Peer } from "../../src/rpc/peer.ts";
 import { SocketTransport, type Transport, type TransportHandlers } from "../../src/rpc/transport.ts";
 import type { Value } from "../../src/rpc/values.ts";
 import { inlineTensors } from "../../src/tensor/inline.ts";
 import { Tensor } from "../../src/tensor/tensor.ts";
+import { deferred, errorOf, hello, useSockets } from "./rpc-support.ts";
 
-let directory: string;
-let server: Server;
-const sockets: Socket[] = [];
-
-beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), "pyisolate-rpc-"));
-  server = createServer({ pauseOnConnect: true });
-});
-
-afterEach(async () => {
-  for (const socket of sockets.splice(0)) socket.destroy();
-  await new Promise((resolve) => server.close(resolve));
-  rmSync(directory, { recursive: true });
-});
-
-/** Both ends of one connection. */
-async function openSockets(): Promise<[Socket, Socket]> {
-  const path = join(directory, "s");
-  if (!server.listening) await new Promise<void>((resolve) => server.listen(path, resolve));
-  const accepted = new Promise<Socket>((resolve) => server.once("connection", resolve));
-  const dialled = connect(path);
-  const pair: [Socket, Socket] = [await accepted, dialled];
-  sockets.push(...pair);
-  return pair;
-}
-
-type Side = Partial<PeerOptions>;
-
-async function openPeers(near: Side = {}, far: Side = {}): Promise<{ near: Peer; far: Peer; wires: [Socket, Socket] }> {
-  const wires = await openSockets();
-  const peers = {
-    near: new Peer({ transport: new SocketTransport(wires[0]), ...near }),
-    far: new Peer({ transport: new SocketTransport(wires[1]), ...far }),
-  };
-  await Promise.all([peers.near.ready, peers.far.ready]);
-  return { ...peers, wires };
-}
-
-/** A peer whose other end is a bare socket that has said hello and collects what comes. */
-async function openAgainstBytes(options: Side = {}): Promise<{ peer: Peer; socket: Socket; received: () => Buffer }> {
-  const [mine, theirs] = await openSockets();
-  const chunks: Buffer[] = [];
-  theirs.on("data", (chunk) => chunks.push(chunk));
-  theirs.on("error", () => {});
-  const peer = new Peer({ transport: new SocketTransport(mine), ...options });
-  theirs.write(hello());
-  await peer.ready;
-  return { peer, socket: theirs, received: () => Buffer.concat(chunks) };
-}
-
-function hello(calls = 64): Buffer {
-  const text = JSON.stringify({ protocol: [1, 1], features: [], limits: { calls, messageBytes: 2 ** 31 } });
-  return encodeHead("hello", 0, 0, text, 0);
-}
-
-function deferred<T = void>(): { promise: Promise<T>; resolve: (value: T) => void } {
-  let resolve!: (value: T) => void;
-  const promise = new Promise<T>((done) => {
-    resolve = done;
-  });
-  return { promise, resolve };
-}
+const { openSockets, openPeers, openAgainstBytes } = useSockets();
 
 const echo: Method = ([value]) => value ?? null;
 const code = (expected: string) => expect.objectContaining({ code: expected });
-
-async function errorOf(promise: Promise<unknown>): Promise<PyisolateError> {
-  return promise.then(
-    () => expect.unreachable("expected a rejection"),
-    (error) => error,
-  );
-}
 
 describe("calls", () => {
   test("go both ways, nested in each other", async () => {
@@ -367,7 +296,7 @@ describe("the end of a connection", () => {
   test("a torn connection rejects every call, also those that wait for credits", async () => {
     const [mine, theirs] = await openSockets();
     const peer = new Peer({ transport: new SocketTransport(mine) });
-    theirs.write(hello(1));
+    theirs.write(hello({ calls: 1 }));
     await peer.ready;
     const calls = Array.from({ length: 5 }, () => errorOf(peer.call("m", [])));
     theirs.destroy();
@@ -454,7 +383,7 @@ describe("flow", () => {
     };
     const peer = new Peer({ transport });
     const calls = Array.from({ length: 200 }, () => peer.call("m", []));
-    handlers?.onData(hello(1000));
+    handlers?.onData(hello({ calls: 1000 }));
     const results = calls.map((_, index) => encodeHead("result", 3, index + 1, `{"value":${index}}`, 0));
     handlers?.onData(Buffer.concat(results));
     handlers?.onEnd();
@@ -466,7 +395,7 @@ describe("flow", () => {
     const [mine, theirs] = await openSockets();
     theirs.on("error", () => {});
     const peer = new Peer({ transport: new SocketTransport(mine) });
-    theirs.write(hello(1000));
+    theirs.write(hello({ calls: 1000 }));
     await peer.ready;
     theirs.pause();
     const calls = Array.from({ length: 20 }, () => errorOf(peer.call("m", [new Uint8Array(4 * 2 ** 20)])));

@@ -6,14 +6,23 @@ import { callBody, errorText, resultBody } from "../../src/rpc/bodies.ts";
 import { FrameReader, hasFlag } from "../../src/rpc/frame.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/rpc/kinds.ts";
 import { type OutgoingMessage, Session, type SessionOwner } from "../../src/rpc/session.ts";
-import { OutgoingAttachments, Tuple, type Value, ValueCodec } from "../../src/rpc/values.ts";
+import { OutgoingAttachments, type Segment, Tuple, type Value, ValueCodec } from "../../src/rpc/values.ts";
 import { frames, type GoldenStream, invalid, joinParts } from "../wire/golden.ts";
 
-const codec = new ValueCodec();
-const body = (method: string, args: Value[] = []) => callBody(method, args, codec, new OutgoingAttachments());
+const plainCodec = new ValueCodec();
+const sink = () => new OutgoingAttachments();
+const body = (method: string, args: Value[] = []) => callBody(method, args, plainCodec, sink());
 
 interface Ticket {
   readonly name: string;
+}
+
+interface RecorderOptions {
+  readonly limits?: Partial<Limits> | undefined;
+  readonly stoppable?: boolean;
+  readonly features?: readonly string[];
+  readonly ids?: [number, number];
+  readonly codec?: ValueCodec;
 }
 
 /** A session whose owner writes everything down. */
@@ -24,9 +33,12 @@ class Recorder implements SessionOwner<Ticket> {
   readonly session: Session<Ticket>;
   readonly reader: FrameReader;
 
-  constructor(options: { limits?: Limits; stoppable?: boolean; ids?: [number, number] } = {}) {
-    const { limits = DEFAULT_LIMITS, stoppable = false, ids: [first, last] = [1, 2 ** 32 - 1] } = options;
-    this.session = new Session({ limits, codec, isStoppable: stoppable, idRange: { first, last } }, this);
+  constructor(options: RecorderOptions = {}) {
+    const { stoppable = false, ids: [first, last] = [1, 2 ** 32 - 1] } = options;
+    const { features = [], codec = plainCodec } = options;
+    const idRange = { first, last };
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.session = new Session({ limits, codec, isStoppable: stoppable, features, idRange }, this);
     this.reader = new FrameReader(this.session);
     this.session.open();
   }
@@ -37,14 +49,23 @@ class Recorder implements SessionOwner<Ticket> {
   remainingMs = () => this.timeLeft;
   opened = () => {};
   called = (id: number, _method: string, args: Value[]) => void this.log.push(`call ${id}${lengths(args)}`);
+  moreWanted = (id: number) => void this.log.push(`more ${id}`);
   cancelled = (id: number) => void this.log.push(`cancel ${id}`);
-  answered = (ticket: Ticket, value: Value, isLast: boolean) =>
-    void this.log.push(`result ${ticket.name}${isLast ? " last" : ""}${lengths(value)}`);
+  isWanted = true;
+  answered = (ticket: Ticket, value: Value, isLast: boolean) => {
+    this.log.push(`result ${ticket.name}${isLast ? " last" : ""}${lengths(value)}`);
+    return this.isWanted;
+  };
   failed = (ticket: Ticket) => void this.log.push(`error ${ticket.name} last`);
   notified = (ticket: Ticket, _event: string, data: Value) =>
     void this.log.push(`event ${ticket.name}${lengths(data)}`);
   refused = (ticket: Ticket, error: PyisolateError) => void this.log.push(`refused ${ticket.name} ${error.code}`);
-  released = () => {};
+  readonly segments: Segment[] = [];
+  attached = (id: number, segment: Segment) => {
+    this.segments.push(segment);
+    this.log.push(`attach ${id}`);
+  };
+  wantedBack = (id: number) => void this.log.push(`attach ${id}`);
   pinged = () => {};
   stopped = () => void this.log.push("stop 0");
 
@@ -106,8 +127,8 @@ test.each(invalid.streams)("refused: $name", (stream) => {
   }
 });
 
-const hello = (limits = DEFAULT_LIMITS) => {
-  const text = JSON.stringify({ protocol: [1, 1], features: [], limits });
+const hello = (limits: Partial<Limits> = {}) => {
+  const text = JSON.stringify({ protocol: [1, 1], features: [], limits: { ...DEFAULT_LIMITS, ...limits } });
   return frame(1, 0, 0, text);
 };
 
@@ -227,7 +248,9 @@ describe("messages that are too large", () => {
   test("a result is refused and the call can still be answered", () => {
     const recorder = new Recorder();
     recorder.receive(Buffer.concat([hello(small), frame(2, 0, 9, '{"method":"m","args":[]}')]));
-    expect(() => recorder.session.result(9, resultBody(new Uint8Array(129), codec))).toThrow("the peer accepts 128");
+    expect(() => recorder.session.result(9, resultBody(new Uint8Array(129), plainCodec, sink()))).toThrow(
+      "the peer accepts 128",
+    );
     recorder.session.error(9, errorText(new Error("too large")));
     expect([recorder.takeSent(), recorder.session.isBusy]).toEqual([["error 9"], false]);
   });
@@ -250,8 +273,8 @@ describe("messages that are too large", () => {
 test("answers to calls that have ended are dropped", () => {
   const recorder = new Recorder();
   recorder.receive(Buffer.concat([hello(), frame(2, 0, 9, '{"method":"m","args":[]}')]));
-  recorder.session.result(9, resultBody(1, codec));
-  recorder.session.result(9, resultBody(2, codec));
+  recorder.session.result(9, resultBody(1, plainCodec, sink()));
+  recorder.session.result(9, resultBody(2, plainCodec, sink()));
   recorder.session.error(9, errorText(new Error()));
   expect(recorder.takeSent()).toEqual(["result 9"]);
 });

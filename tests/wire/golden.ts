@@ -21,8 +21,9 @@ export interface GoldenStream {
   readonly name: string;
   readonly receive: readonly Part[];
   readonly calls?: number;
-  readonly limits?: { readonly calls: number; readonly messageBytes: number };
+  readonly limits?: { readonly calls: number; readonly messageBytes: number; readonly items?: number };
   readonly stoppable?: boolean;
+  readonly features?: readonly string[];
   readonly messages: readonly string[];
   readonly end?: "closed" | "broken";
   readonly code?: "PROTOCOL_VIOLATION" | "PROTOCOL_MISMATCH";

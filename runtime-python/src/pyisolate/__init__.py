@@ -9,15 +9,17 @@ if TYPE_CHECKING:
     from .errors import PyisolateError
     from .rpc.calls import cancelled, progress
     from .tensor.tensor import Tensor
+    from .tensor.worker import empty
     from .worker.extension import ExtensionBase
 
-__all__ = ["ExtensionBase", "PyisolateError", "Tensor", "cancelled", "progress"]
+__all__ = ["ExtensionBase", "PyisolateError", "Tensor", "cancelled", "empty", "progress"]
 
 _HOMES = {
     "ExtensionBase": "worker.extension",
     "PyisolateError": "errors",
     "Tensor": "tensor.tensor",
     "cancelled": "rpc.calls",
+    "empty": "tensor.worker",
     "progress": "rpc.calls",
 }
 

@@ -7,7 +7,7 @@ import { testManifest } from "../../unit/container-manifest.ts";
 
 const [runRoot = "", image = ""] = process.argv.slice(2);
 const owner = await createOwnerDirectory(runRoot);
-const request = { image, manifest: testManifest({ name: "doomed_pack" }), owner };
+const request = { image, manifest: testManifest({ name: "doomed_pack" }), owner, segments: "mounted" as const };
 const container = await startContainer(await connectEngine({ dockerHost: process.env.DOCKER_HOST }), request, {
   startupTimeoutMs: 60_000,
 });

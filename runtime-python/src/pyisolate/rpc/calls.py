@@ -24,9 +24,10 @@ class Call:
         is_cancelled: The caller no longer wants the result, or the connection has ended.
         is_answered: Its last message is sent or being sent; no event may follow.
         task: The asyncio task that runs it, if one does.
+        credits: Of the stream that it gives, if it does.
     """
 
-    __slots__ = ("args", "id", "is_answered", "is_cancelled", "method", "peer", "task")
+    __slots__ = ("args", "credits", "id", "is_answered", "is_cancelled", "method", "peer", "task")
 
     def __init__(self, peer: Peer, id: int, method: str, args: list[Any]) -> None:
         self.peer = peer
@@ -36,6 +37,7 @@ class Call:
         self.is_cancelled = False
         self.is_answered = False
         self.task: Any = None
+        self.credits: Any = None
 
     def event(self, name: str, data: Any) -> None:
         """Tells the caller. Dropped when the call or the connection has ended. Raises VALUE_UNSUPPORTED."""
@@ -43,12 +45,13 @@ class Call:
             self.peer.send_event(self, name, data)
 
 
-#: What methods and nodes usually give. Python builds the text of an AttributeError for each look at a class in vain.
-_NEVER_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict})
+#: What methods and nodes usually give: nothing to await, no stream. Python builds the text of an AttributeError for
+#: each look at a class in vain.
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict})
 
 
 def is_awaitable(value: Any) -> bool:
-    return type(value) not in _NEVER_AWAITABLE and hasattr(type(value), "__await__")
+    return type(value) not in PLAIN and hasattr(type(value), "__await__")
 
 
 def progress(value: float, total: float) -> None:

@@ -46,7 +46,7 @@ KINDS = (
     Kind(ERROR, "error", "receiver", (3,), "error", False, None),
     Kind(EVENT, "event", "receiver", (1, 5), "event", True, None),
     Kind(CANCEL, "cancel", "sender", (0,), "empty", False, None),
-    Kind(RELEASE, "release", "receiver", (0,), "empty", False, None),
+    Kind(RELEASE, "release", "receiver", (0, 4), "empty", False, None),
     Kind(PING, "ping", "connection", (0,), "empty", False, None),
     Kind(PONG, "pong", "connection", (0,), "empty", False, None),
     Kind(ATTACH, "attach", "sender", (0,), "attach", False, "segments"),
@@ -72,15 +72,24 @@ CAUSES = 8
 ERROR_TEXT_CHARS = 65_536
 MAX_ID = 2**32 - 1
 MAX_CALLS = 65_536
+MAX_ITEMS = 65_536
 MAX_VERSION = 65_535
 MAX_INTEGER = 2**53 - 1
+SEGMENT_STEP_BYTES = 4096
 
 
 class Limits:
-    """What one side accepts, stated in its hello: calls in flight, and attachment bytes of one message."""
+    """What one side accepts, stated in its hello.
 
-    __slots__ = ("calls", "message_bytes")
+    Attributes:
+        calls: Calls in flight.
+        message_bytes: Attachment bytes of one message.
+        items: Items of one stream that were not asked for one by one; 0: no streams.
+    """
 
-    def __init__(self, calls: int = 64, message_bytes: int = 2**31) -> None:
+    __slots__ = ("calls", "items", "message_bytes")
+
+    def __init__(self, calls: int = 64, message_bytes: int = 2**31, items: int = 16) -> None:
         self.calls = calls
         self.message_bytes = message_bytes
+        self.items = items

@@ -56,6 +56,24 @@ class LoopThread:
         """Calls it in the loop's thread; from any thread."""
         self.get().call_soon_threadsafe(function, *arguments)
 
+    @staticmethod
+    async def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+        """Runs what may block in a thread of its own, for a coroutine on any loop."""
+        import asyncio
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+        future.set_running_or_notify_cancel()  # a cancelled coroutine leaves the thread alone
+        threading.Thread(target=run, name="pyisolate-wait", daemon=True).start()
+        return await asyncio.wrap_future(future)
+
     def run(self, awaitable: Awaitable[Any]) -> Any:
         """Waits, blocking this thread, for the result. Must not be called in the loop's own thread."""
         import asyncio

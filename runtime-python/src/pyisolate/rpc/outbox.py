@@ -6,7 +6,9 @@ A chunked message lets other frames pass between its own, but none of the same c
 from __future__ import annotations
 
 import threading
+from _thread import start_new_thread
 
+from ..errors import PyisolateError
 from .frame import area_bytes, area_parts, encode_head
 from .kinds import ATTACHMENT_BYTES, MORE, REPLY
 
@@ -75,13 +77,39 @@ class Outbox:
         return True
 
     def flush(self) -> None:
-        """Sends what is owed, unless another thread is sending: that one does it then. Never waits for a lock."""
+        """Sends what is owed, unless another thread is sending: that one does it then. Waits for and raises nothing.
+
+        May be called by a finalizer, between any two steps of a thread that sends: whoever lets the lock go looks at
+        `owed` once more.
+        """
         while self._owed and self._lock.acquire(False):
+            is_ours = True
             try:
-                while self._owed:
-                    self._transport.send([self._owed.popleft()])
+                rest = self._transport.send_now(self._take_owed())
+                if rest is not None:
+                    is_ours = False
+                    start_in_thread(self._finish, rest)
+            except PyisolateError:
+                return  # whoever reads finds the end
             finally:
-                self._lock.release()
+                if is_ours:
+                    self._lock.release()
+
+    def _finish(self, rest: memoryview) -> None:
+        """With the lock, which it lets go: sends the rest of an owed frame, waiting for the other side to take it."""
+        try:
+            self._transport.send([rest])
+        except PyisolateError:
+            return
+        finally:
+            self._lock.release()
+        self.flush()
+
+    def _take_owed(self) -> bytes:
+        frames = []
+        while self._owed:
+            frames.append(self._owed.popleft())
+        return b"".join(frames)
 
     def _acquire(self) -> None:
         with self._turn:
@@ -116,8 +144,18 @@ class Outbox:
                         self._transport.send([head, *piece])
                     finally:
                         self._lock.release()
+                    if self._owed:
+                        self.flush()
             finally:
                 self._chunked = None
+
+
+def start_in_thread(function: Callable[..., object], *arguments: object) -> None:
+    """In a thread of its own, in this one where none is to be had. Unlike threading.Thread it takes no lock."""
+    try:
+        start_new_thread(function, arguments)
+    except RuntimeError:
+        function(*arguments)
 
 
 def _cut(parts: Sequence[Bytes], step: int) -> Iterator[list[memoryview]]:

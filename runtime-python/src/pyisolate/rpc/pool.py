@@ -5,6 +5,7 @@ go, arms the standby, so that a follower goes on reading if anything arrives, an
 The event loop's thread takes part while the calls are coroutines: it leads whenever it has nothing else to do, starts
 them where they were read, and arms the standby for as long as it is busy. Whoever reads a call that belongs to the
 other side (a coroutine in a pool thread, a plain function in the loop) hands over the lead with it.
+On a side that mostly calls, the threads of the pool only stand by: whoever waits for an answer leads meanwhile.
 At any time the lock is held, the standby armed, or the socket watched by an idle loop: somebody reads.
 """
 
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
         def next_call(self) -> Call | None:
             """The next call among the bytes received, other messages being handled."""
 
-        def run(self, call: Call) -> None:
-            """Runs it, in a pool thread."""
+        def run(self, call: Call) -> bool:
+            """Runs it, in a pool thread. True: it has promised that this thread reads on."""
 
         def run_in_loop(self, call: Call) -> bool:
             """Starts it, in the loop's thread; False: it is none that the loop may make."""
@@ -67,11 +68,18 @@ class Pool:
         self._idle = 0
         #: Calls that were read and that the next free thread runs.
         self._backlog: deque[Call] = deque()
+        self._do_callers_lead = False
         self.is_loop_leading = False
         self.is_unguarded = False
         self.is_single_step = False
 
     # ---- threads
+
+    def stand_by(self) -> None:
+        """Serves in threads of its own that leave the reading to callers while there are some."""
+        self._do_callers_lead = True
+        self._standby.arm()
+        self.spawn()
 
     def spawn(self) -> bool:
         """Serves in one more thread; False: none is to be had."""
@@ -97,26 +105,31 @@ class Pool:
         while not owner.has_ended:
             if self._backlog:
                 call = self._take()
-            elif (is_woken or not self.is_loop_leading) and self._read_lock.acquire(False):
+            elif (is_woken or not self._is_left_to_others) and self._read_lock.acquire(False):
                 self.is_loop_leading = False
                 call = self._lead()
+                if call is None and self._do_callers_lead:  # all there was is read
+                    is_woken = False
+                    self._call_follower()
             elif self._wait(is_extra):
                 is_woken = True
                 continue
             else:
                 return
             if call is not None:
-                is_woken = False
-                owner.run(call)
+                is_woken = owner.run(call)
 
     def _lead(self) -> Call | None:
-        """With the read lock: reads until there is a call to run; None at the end of the connection. Frees the lock."""
+        """With the read lock: reads until there is a call to run, and frees the lock.
+
+        None at the end of the connection or, where callers lead, when there is nothing more to read now.
+        """
         owner = self._owner
         try:
             while True:
                 call = owner.next_call() if self._reader.has_unread else None
                 while call is None:
-                    if not owner.receive(may_wait=True):
+                    if not owner.receive(may_wait=not self._do_callers_lead):
                         return None
                     call = owner.next_call()
                 if self._has_follower() or self._threads - self._idle == 1:
@@ -160,6 +173,39 @@ class Pool:
             self._idle -= 1
         return True
 
+    @property
+    def _is_left_to_others(self) -> bool:
+        return self.is_loop_leading or self._do_callers_lead
+
+    # ---- callers that wait for an answer
+
+    def take_lead(self) -> Lead | None:
+        """This thread, a caller's, reads from here on; None: somebody else does."""
+        if not self._do_callers_lead or not self._read_lock.acquire(False):
+            return None
+        self._standby.disarm()
+        return Lead(self)
+
+    def drop_lead(self) -> None:
+        self._read_lock.release()
+        self._call_follower()
+
+    def lead_for(self, has_news: Callable[[], bool], is_far: Callable[[], bool]) -> None:
+        """With the lead: reads until the caller has news, or its deadline is no longer far, or the connection ends."""
+        owner = self._owner
+        while not has_news() and not owner.has_ended:
+            call = owner.next_call() if self._reader.has_unread else None
+            if call is None and not has_news():  # what is unread may be a part of a frame
+                if not owner.receive(may_wait=True) and not is_far():
+                    return
+                call = owner.next_call()
+            if call is not None:
+                self._backlog.append(call)
+                self._has_follower()
+                self._standby.wake()
+
+    # ---- threads of the pool that answer
+
     def will_read_on(self) -> Callable[[], object]:
         """This pool thread reads on as soon as it has answered: what the answer brings need not wake another one.
 
@@ -180,7 +226,11 @@ class Pool:
         if not (self.is_single_step and self.is_loop_leading):
             return None
         self.is_unguarded = True
-        return self.will_read_on()
+        before_waiting = self.will_read_on()
+        if not self.is_loop_leading:  # a thread has taken the lead meanwhile, and may have armed the standby before
+            before_waiting()
+            return None
+        return before_waiting
 
     def guard(self, is_idle: bool) -> None:
         """The leading loop is about to wait, or to do something else."""
@@ -217,3 +267,23 @@ class Pool:
             self.is_loop_leading = False
             self._has_follower()
             self._standby.wake()
+
+
+class Lead:
+    """The lead of a caller's thread, for one call."""
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool: Pool | None = pool
+
+    def drop(self) -> None:
+        """Whoever comes reads on. Dropping twice is fine."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.drop_lead()
+
+    def read_for(self, has_news: Callable[[], bool], is_far: Callable[[], bool]) -> None:
+        """Reads, unless it was dropped, until the caller has news, or its deadline is no longer far."""
+        if self._pool is not None:
+            self._pool.lead_for(has_news, is_far)

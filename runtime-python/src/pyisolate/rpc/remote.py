@@ -19,7 +19,7 @@ _OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.s
 
 #: What this side alone can judge; from the other side such a code is a mistake or a lie.
 _OWN_JUDGEMENT = frozenset(
-    """CALL_TIMEOUT PACK_DIED PACK_OUT_OF_MEMORY PACK_STOPPED PEER_BROKEN PEER_CLOSED
+    """CALL_TIMEOUT PACK_DIED PACK_OUT_OF_MEMORY PACK_STOPPED PACK_UNRESPONSIVE PEER_BROKEN PEER_CLOSED
     PROTOCOL_MISMATCH PROTOCOL_VIOLATION""".split()
 )
 

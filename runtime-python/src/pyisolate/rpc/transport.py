@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 
 from ..errors import PyisolateError
 
@@ -36,8 +37,14 @@ class SocketTransport:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def limit_waiting(self, seconds: float) -> None:
+        """A receive that may wait gives -1 when nothing came for so long."""
+        microseconds = int(seconds * 1_000_000)
+        timeval = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+
     def receive_into(self, space: memoryview, may_wait: bool = True) -> int:
-        """Bytes received, 0 at the end of the stream (a reset ends it, too), -1 if there are none now."""
+        """Bytes received, 0 at the end of the stream (a reset ends it, too), -1 if there are none."""
         try:
             return self._socket.recv_into(space, 0, 0 if may_wait else socket.MSG_DONTWAIT)
         except BlockingIOError:

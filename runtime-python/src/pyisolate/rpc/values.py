@@ -20,20 +20,81 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeGuard
 
+    OnEnd = Callable[[], object]
+
+    class Sink(Protocol):
+        """Takes what travels beside the text of a message.
+
+        Attributes:
+            may_wait: False in an event loop's thread: an `encode` that would have to wait raises MustWait instead, and
+                is called again where it may.
+        """
+
+        @property
+        def may_wait(self) -> bool: ...
+
+        def attach(self, data: memoryview) -> int:
+            """Borrows the bytes until the message is sent; gives the index to put into the text."""
+
+        def copied(self, nbytes: int, route: str) -> None:
+            """Says that bytes of a tensor were copied for this message, and by which route."""
+
+        def lease(self, on_end: OnEnd) -> int:
+            """Opens a lease of this side and gives its id, to be put into the text.
+
+            `on_end` is called once, in any thread: when the peer releases it, when the connection ends, or at once when
+            the message is not sent after all.
+            """
+
+    class Source(Protocol):
+        """What came beside the text of a message. Both methods raise PROTOCOL_VIOLATION."""
+
+        def take(self, index: Any) -> memoryview:
+            """The attachment of an index, once, for keeps."""
+
+        def hold(self, id: Any) -> Callable[[], None]:
+            """Begins to use a lease of the peer. Gives what to call when the last view of it is gone.
+
+            That sends release, once, while the connection lives. It may be called in any thread, from a finalizer too,
+            and waits for nothing.
+            """
+
     class ValueExtension(Protocol):
-        """Values that have a tag of their own, such as arrays."""
+        """Values that have a tag of their own, such as arrays.
+
+        A worker's extension that takes segments has two methods more, called by the thread that reads:
+        `on_attach(id: int, nbytes: int, writable: bool, path: str | None)`: the peer has made a segment, which `id`
+        names; `on_give_back(id: int)`: it wants it back; `Peer.release(id)` as soon as nothing uses it. Comes once.
+        """
 
         #: The tags it decodes, e.g. "$tensor".
         tags: frozenset[str]
 
-        def encode(self, value: Any, attach: Callable[[memoryview], int]) -> Any:
-            """The JSON form of `value` (one object with one tag, or a scalar), NotImplemented when it is not its kind.
+        def encode(self, value: Any, sink: Sink) -> Any:
+            """The JSON form of `value` (an object with one tag, or a scalar); NotImplemented when it is none of it."""
 
-            `attach` takes bytes that are borrowed until the message is sent, and gives the index of the attachment.
-            """
+        def decode(self, tag: str, payload: Any, source: Source) -> Any:
+            """The value. Raises PROTOCOL_VIOLATION."""
 
-        def decode(self, tag: str, payload: Any, take: Callable[[Any], memoryview]) -> Any:
-            """The value. `take` gives the attachment of an index, for keeps. Raises PROTOCOL_VIOLATION."""
+
+class MustWait(Exception):  # noqa: N818 (nothing went wrong)
+    """Raised by an extension's `encode` that would have to wait where `Sink.may_wait` is False."""
+
+
+class Transfer:
+    """What it took to send the values of a message.
+
+    Attributes:
+        routes: Each once.
+        leases: Opened for the message.
+    """
+
+    __slots__ = ("bytes_copied", "leases", "routes")
+
+    def __init__(self) -> None:
+        self.bytes_copied = 0
+        self.routes: list[str] = []
+        self.leases: list[int] = []
 
 
 def _refuse_constant(text: str) -> Any:
@@ -122,13 +183,24 @@ def is_count(value: Any) -> TypeGuard[int]:
 
 
 class Encoder:
-    """Encodes the values of one message. `attachments` are borrowed from the values."""
+    """Encodes the values of one message; it is the Sink of its extension.
 
-    __slots__ = ("_extension", "attachments")
+    Attributes:
+        attachments: Borrowed from the values.
+        transfer: What it took; None: nothing.
+    """
 
-    def __init__(self, extension: ValueExtension | None = None) -> None:
+    __slots__ = ("_extension", "_open_lease", "attachments", "transfer")
+    may_wait = True
+
+    def __init__(
+        self, extension: ValueExtension | None = None, open_lease: Callable[[OnEnd], int] | None = None
+    ) -> None:
+        """Without `open_lease` there can be no leases."""
         self._extension = extension
+        self._open_lease = open_lease
         self.attachments: list[memoryview] = []
+        self.transfer: Transfer | None = None
 
     def value(self, value: Any, depth: int = 1) -> Any:
         """The JSON form. `depth`: arrays and objects around it. Raises VALUE_UNSUPPORTED."""
@@ -182,7 +254,7 @@ class Encoder:
         if isinstance(value, (set, frozenset)):
             return {"$set": [self._key(item, depth + 2) for item in value]}
         if self._extension is not None:
-            encoded = self._extension.encode(value, self.attach)
+            encoded = self._extension.encode(value, self)
             if encoded is not NotImplemented:
                 return encoded
         if isinstance(value, str):
@@ -202,6 +274,31 @@ class Encoder:
     def attach(self, data: memoryview) -> int:
         self.attachments.append(data)
         return len(self.attachments) - 1
+
+    def copied(self, nbytes: int, route: str) -> None:
+        transfer = self._note()
+        transfer.bytes_copied += nbytes
+        if route not in transfer.routes:
+            transfer.routes.append(route)
+
+    def lease(self, on_end: OnEnd) -> int:
+        if self._open_lease is None:
+            raise RuntimeError("a lease without a connection")
+        id = self._open_lease(on_end)
+        self._note().leases.append(id)
+        return id
+
+    def _note(self) -> Transfer:
+        if self.transfer is None:
+            self.transfer = Transfer()
+        return self.transfer
+
+
+class LoopEncoder(Encoder):
+    """In an event loop's thread."""
+
+    __slots__ = ()
+    may_wait = False
 
 
 def _encode_float(value: float) -> Any:
@@ -224,14 +321,29 @@ def _unsupported(value: Any, where: str) -> PyisolateError:
     )
 
 
+def _refuse_lease(id: Any) -> Any:
+    raise violation(f"lease {id!r} where there can be none")
+
+
 class Decoder:
-    """Decodes the values of one message, whose attachments it hands out, each exactly once."""
+    """Decodes the values of one message; it is the Source of its extension.
 
-    __slots__ = ("_attachments", "_extension", "_is_taken")
+    Attributes:
+        hold: As in Source.
+    """
 
-    def __init__(self, attachments: Sequence[memoryview] = (), extension: ValueExtension | None = None) -> None:
+    __slots__ = ("_attachments", "_extension", "_is_taken", "hold")
+
+    def __init__(
+        self,
+        attachments: Sequence[memoryview] = (),
+        extension: ValueExtension | None = None,
+        hold: Callable[[Any], Callable[[], None]] = _refuse_lease,
+    ) -> None:
+        """Hands out the attachments, each exactly once."""
         self._attachments = attachments
         self._extension = extension
+        self.hold = hold
         self._is_taken = [False] * len(attachments)
 
     def finish(self) -> None:
@@ -284,7 +396,7 @@ class Decoder:
         if tag == "$dict":
             return self._dict(_array(tag, payload))
         if self._extension is not None and tag in self._extension.tags:
-            return self._extension.decode(tag, payload, self.take)
+            return self._extension.decode(tag, payload, self)
         raise violation(f"unknown tag {tag}")
 
     def _dict(self, pairs: list[Any]) -> dict[Any, Any]:

@@ -17,12 +17,14 @@ import threading
 from ..errors import PyisolateError
 from ..rpc.peer import Peer
 from ..rpc.transport import SocketTransport
-from ..tensor.inline import InlineTensors
+from ..tensor.worker import WorkerTensors, serve_empty
 from .methods import WorkerMethods
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
+
+    from ..tensor.descriptors import DescriptorReceiver
 
 #: A busy node yields to the thread that reads the socket this often; the default of 5 ms delays every other call.
 _SWITCH_INTERVAL_S = 0.0005
@@ -35,7 +37,8 @@ def main(arguments: list[str]) -> None:
     socket_path, pack_folder, shim = _read_arguments(arguments)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     sys.argv = [sys.argv[0]]
-    tensors = InlineTensors()
+    tensors = WorkerTensors(_dial_descriptors(socket_path), os.environ.get("PYISOLATE_SEGMENTS"))
+    serve_empty(tensors)
     methods = WorkerMethods(
         pack_folder=pack_folder,
         data_folder=os.environ.get("PYISOLATE_DATA"),
@@ -47,12 +50,24 @@ def main(arguments: list[str]) -> None:
         SocketTransport.dial(socket_path),
         {"load": methods.load, "execute": methods.execute},
         extension=tensors,
+        features=tensors.features,
         makes_coroutine=methods.makes_coroutine,
         is_stoppable=True,
         on_end=lambda reason: _exit(methods, reason),
     )
+    tensors.bind(peer)
     peer.serve()  # the main thread is the first to read: it runs `load`, and signal handlers of packs can be set
     threading.Event().wait()  # until the thread that saw the end has ended the process
+
+
+def _dial_descriptors(socket_path: str) -> DescriptorReceiver | None:
+    """The descriptor socket, if there is one beside the control socket. Comes first: hello says that all is there."""
+    path = os.path.join(os.path.dirname(socket_path), "segments.sock")
+    if not os.path.exists(path):
+        return None
+    from ..tensor.descriptors import DescriptorReceiver
+
+    return DescriptorReceiver.dial(path)
 
 
 def _read_arguments(arguments: list[str]) -> tuple[str, str, str]:

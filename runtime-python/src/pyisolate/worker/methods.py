@@ -69,7 +69,7 @@ class WorkerMethods:
         os.chdir(folder)
         import_module(self._shim).install()
         if options.get("share_torch"):
-            from ..tensor.inline import torch_maker
+            from ..tensor.arrays import torch_maker
 
             self._tensors.make = torch_maker()
         extension = load_extension(folder, self._wait)

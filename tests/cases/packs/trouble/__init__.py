@@ -3,6 +3,8 @@ import os
 import signal
 import time
 
+from pyisolate import cancelled
+
 
 class Node:
     FUNCTION = "run"
@@ -49,6 +51,13 @@ class Sleep(Node):
         return (seconds,)
 
 
+class SleepUntilCancelled(Node):
+    def run(self):
+        while not cancelled():
+            time.sleep(0.01)
+        return (None,)
+
+
 class SleepAsync(Node):
     INPUTS = Sleep.INPUTS
 
@@ -85,5 +94,5 @@ class Picture(Node):
 
 
 NODE_CLASS_MAPPINGS = {
-    node.__name__: node for node in (Raise, Exit, KillItself, EatMemory, Sleep, SleepAsync, Echo, Picture)
+    node.__name__: node for node in (Raise, Exit, KillItself, EatMemory, Sleep, SleepUntilCancelled, SleepAsync, Echo, Picture)
 }
