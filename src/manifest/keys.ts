@@ -366,7 +366,8 @@ export const KEYS: { readonly [Key in ManifestKey]: KeyRow<KeyValues[Key]> } = {
     schema: size(),
     fallback: () => 2 * GB,
     defaultText: "2GB",
-    description: "Shared memory for tensors that the host has not yet taken.",
+    description:
+      "Shared memory that the pack writes its results into: those that somebody still uses, and what is kept warm for the next.",
     unit: "size",
     example: "max_shm: 4GB",
     cap: size(),

@@ -25,6 +25,8 @@ export interface Row extends Columns {
   readonly n: number;
   readonly goal: string;
   readonly met: boolean;
+  /** Absent when there is none: rivals that failed and why, bytes copied. */
+  readonly notes?: readonly string[];
 }
 
 export interface Goal {
@@ -39,20 +41,35 @@ export interface Heading {
   readonly variant: string;
   readonly unit: Unit;
   readonly goal: Goal;
+  readonly notes?: readonly string[];
 }
 
 /** Exactly one contestant must be ours, at most one the limit. */
 export function rowOf(heading: Heading, measured: readonly Measured[]): Row {
   const columns = columnsOf(measured);
-  const { goal, ...head } = heading;
+  const { goal, notes: given = [], ...head } = heading;
   const n = measured.find(({ contestant }) => contestant.role === "ours")?.samples.length ?? 0;
-  return { ...head, n, ...columns, goal: goal.text, met: goal.isMet(columns) };
+  const notes = [...given, ...failuresOf(measured)];
+  return {
+    ...head,
+    n,
+    ...columns,
+    goal: goal.text,
+    met: goal.isMet(columns),
+    ...(notes.length === 0 ? {} : { notes }),
+  };
+}
+
+function failuresOf(measured: readonly Measured[]): readonly string[] {
+  return measured.flatMap(({ contestant, failure }) =>
+    failure === undefined ? [] : [`${contestant.name} failed: ${failure}`],
+  );
 }
 
 function columnsOf(measured: readonly Measured[]): Columns {
   const named = (role: string) =>
     measured
-      .filter(({ contestant }) => contestant.role === role)
+      .filter(({ contestant, failure }) => contestant.role === role && failure === undefined)
       .map(({ contestant, samples }) => ({ name: contestant.name, ...rounded(spreadOf(samples)) }));
   const [ours] = named("ours");
   const [limit] = named("limit");
@@ -72,6 +89,11 @@ function rounded({ p50, p95 }: Spread): Spread {
 /** Ours takes at most a `times`-th of the median of every rival; not met when no rival was measured. */
 export function isFasterThanRivals({ ours, rivals }: Columns, times: number): boolean {
   return rivals.length > 0 && rivals.every((rival) => ours.p50 * times <= rival.p50);
+}
+
+/** The same for figures of which more is better. */
+export function isMoreThanRivals({ ours, rivals }: Columns, times: number): boolean {
+  return rivals.length > 0 && rivals.every((rival) => ours.p50 >= rival.p50 * times);
 }
 
 /** Ours takes at most `times` the limit's median and `more` on top; not met when no limit was measured. */

@@ -1,11 +1,12 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { rivals } from "../../scripts/lib/rivals.mjs";
 import { parseCpus } from "../bench/affinity.ts";
-import { type Contestant, interleave } from "../bench/contestant.ts";
+import { type Contestant, interleave, rateOf } from "../bench/contestant.ts";
 import { figures } from "../bench/figures.ts";
 import { formatRow } from "../bench/report.ts";
-import { type Goal, isFasterThanRivals, isWithinLimit, rowOf } from "../bench/row.ts";
+import { type Goal, isFasterThanRivals, isMoreThanRivals, isWithinLimit, rowOf } from "../bench/row.ts";
 import { spreadOf } from "../bench/statistics.ts";
 
 describe("percentiles", () => {
@@ -39,6 +40,33 @@ test("contestants take turns, each round begins with another one, and warm-up is
   const measured = await interleave(contestants, { rounds: 4, perRound: 5, warmUp: 9 });
   expect(turns.join("")).toBe("abc" + "abc" + "bca" + "cab" + "abc");
   expect(measured.map(({ samples }) => samples.length)).toEqual([20, 20, 20]);
+});
+
+/** Fails from its second turn on. */
+function failing(role: Contestant["role"]): Contestant {
+  let turns = 0;
+  const measure = async () => {
+    turns += 1;
+    if (turns > 1) throw new Error("no tensors of that size");
+    return [9];
+  };
+  return { name: "brittle", role, measure };
+}
+
+test("calls a second count all calls, with no more in flight than asked for", async () => {
+  let running = 0;
+  let most = 0;
+  let calls = 0;
+  const call = async () => {
+    calls += 1;
+    running += 1;
+    most = Math.max(most, running);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    running -= 1;
+  };
+  expect(await rateOf(call, 4, 10)).toBeGreaterThan(0);
+  expect(calls).toBe(12);
+  expect(most).toBe(4);
 });
 
 const goal: Goal = {
@@ -79,6 +107,27 @@ describe("a row", () => {
     expect("limit" in row).toBe(limit !== undefined);
   });
 
+  test("says which rival failed and why, and is judged by the others", async () => {
+    const others = [steady("slow", "rival", 3), failing("rival"), steady("least", "limit", 0.5)];
+    const row = rowOf(heading, await measure(steady("ours", "ours", 1), ...others));
+    expect(row.rivals.map(({ name }) => name)).toEqual(["slow"]);
+    expect(row.notes).toEqual(["brittle failed: no tensors of that size"]);
+    expect(row.met).toBe(true);
+    expect(formatRow(row, "no-op call")).toContain("brittle failed: no tensors of that size");
+  });
+
+  test("is not made when ours or a limit fails", async () => {
+    await expect(measure(failing("ours"), steady("slow", "rival", 3))).rejects.toThrow("no tensors");
+    await expect(measure(steady("ours", "ours", 1), failing("limit"))).rejects.toThrow("no tensors");
+  });
+
+  test("of which more is better wants more than every rival", () => {
+    const columns = { ours: { p50: 4, p95: 4 }, rivals: [{ name: "a", p50: 2, p95: 2 }] };
+    expect(isMoreThanRivals(columns, 2)).toBe(true);
+    expect(isMoreThanRivals(columns, 2.1)).toBe(false);
+    expect(isMoreThanRivals({ ...columns, rivals: [] }, 1)).toBe(false);
+  });
+
   test("prints its ratios and whether the goal is met", async () => {
     const ours = steady("ours", "ours", 1);
     const row = rowOf(heading, await measure(ours, steady("slow", "rival", 4), steady("least", "limit", 0.8)));
@@ -97,6 +146,11 @@ test("every figure is one file named after its id", () => {
       .map((id) => `${id.toLowerCase()}.ts`)
       .sort(),
   ).toEqual(files.sort());
+});
+
+test("every environment that a figure needs can be made", () => {
+  const needed = Object.values(figures).flatMap(({ environments }) => environments);
+  expect(Object.keys(rivals)).toEqual(expect.arrayContaining(needed));
 });
 
 test("a list of CPUs is read with its ranges", () => {

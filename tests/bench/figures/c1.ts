@@ -18,6 +18,8 @@ const builtImage = "pyisolate-bench/cached:latest";
 
 export const c1: Figure = {
   title: "ensureImage, nothing changed",
+  packs: Object.values(packs),
+  environments: [],
   async run({ engine, manager, say }: Workbench): Promise<readonly Row[]> {
     const rows: Row[] = [];
     try {

@@ -1,9 +1,9 @@
 // C5: from nothing running to the first answered call, everything installed and built beforehand.
 
-import { type Contestant, interleave } from "../contestant.ts";
-import { openLimits } from "../limits/program.ts";
+import { Containers } from "../containers.ts";
+import { type Contestant, interleave, repeat } from "../contestant.ts";
+import { environments } from "../hosts/rivals.ts";
 import { noopPack } from "../packs.ts";
-import { PyisolateRival } from "../rivals/pyisolate.ts";
 import { type Goal, isWithinLimit, type Row, rowOf } from "../row.ts";
 import type { Figure, Workbench } from "../workbench.ts";
 
@@ -15,9 +15,11 @@ const goal: Goal = {
 
 export const c5: Figure = {
   title: "start to first answered call",
-  async run({ engine, manager, rivalDirectory, say }: Workbench): Promise<readonly Row[]> {
-    await using limits = await openLimits(engine, manager);
-    await using rival = new PyisolateRival(rivalDirectory, noopPack);
+  packs: [noopPack],
+  environments: [environments.sealed],
+  async run({ engine, manager, rivals, say }: Workbench): Promise<readonly Row[]> {
+    await using containers = await Containers.open(engine, manager);
+    await using rival = rivals.pyisolateSealed(noopPack);
     const startOurs = async () => {
       const startedMs = performance.now();
       await using extension = await manager.loadExtension(noopPack);
@@ -25,12 +27,12 @@ export const c5: Figure = {
       return performance.now() - startedMs;
     };
     const startRival = async () => {
-      const ms = await rival.start();
-      await rival.stop();
+      const ms = await rival.ask<number>("start");
+      await rival.ask("stop");
       return ms;
     };
     const startLimit = async () => {
-      const program = await limits.start({ pack: noopPack, script: "first_byte.py", waitForFirstByte: true });
+      const program = await containers.dialled({ pack: noopPack, script: "first_byte.py" }, { waitForFirstByte: true });
       await program.stop();
       return program.firstByteMs;
     };
@@ -48,10 +50,3 @@ export const c5: Figure = {
     return [rowOf({ id: "C5", host: "typescript", variant: "image present", unit: "ms", goal }, measured)];
   },
 };
-
-/** Samples that each time themselves: what comes after the last moment measured, such as stopping, is not in them. */
-async function repeat(count: number, measure: () => Promise<number>): Promise<readonly number[]> {
-  const samples: number[] = [];
-  for (let index = 0; index < count; index++) samples.push(await measure());
-  return samples;
-}

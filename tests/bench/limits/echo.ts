@@ -1,4 +1,4 @@
-// Echo: the limit of a call. Node `net` and a blocking Python send each other the same JSON text, one line each way.
+// Echo: the limit of a call. Node `net` and a Python send each other the same JSON text, one line each way.
 
 import type { Socket } from "node:net";
 
@@ -12,7 +12,8 @@ const message = {
 
 export class EchoClient {
   readonly #connection: Socket;
-  #resolve: ((value: unknown) => void) | undefined;
+  /** Who waits for a line, in the order of what was sent. */
+  readonly #waiting: ((value: unknown) => void)[] = [];
   #received = "";
 
   constructor(connection: Socket) {
@@ -31,7 +32,7 @@ export class EchoClient {
 
   #send(value: unknown): Promise<unknown> {
     return new Promise((resolve) => {
-      this.#resolve = resolve;
+      this.#waiting.push(resolve);
       this.#connection.write(`${JSON.stringify(value)}\n`);
     });
   }
@@ -39,8 +40,8 @@ export class EchoClient {
   #take(chunk: Buffer): void {
     this.#received += chunk.toString();
     if (!this.#received.endsWith("\n")) return;
-    const value = JSON.parse(this.#received);
+    const lines = this.#received.slice(0, -1).split("\n");
     this.#received = "";
-    this.#resolve?.(value);
+    for (const line of lines) this.#waiting.shift()?.(JSON.parse(line));
   }
 }

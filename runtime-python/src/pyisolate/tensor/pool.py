@@ -181,7 +181,7 @@ class Pool:
         *,
         wait_s: float | None = None,
     ) -> Holding:
-        """A use of a new one. `max_bytes`: of all that this writer has; `wait_s`: for room, the pool's own time if None.
+        """A use of a new one. `max_bytes`: of all that this writer has. `wait_s`: for room; None: the pool's own time.
 
         Raises: PyisolateError SHARED_MEMORY_EXHAUSTED.
         """
@@ -272,8 +272,11 @@ class Pool:
             while True:
                 with self.lock:
                     if self._is_closed:
-                        message = "the program's shared memory was closed"
-                        raise PyisolateError("SHARED_MEMORY_EXHAUSTED", message, next="Make tensors before it is closed.")
+                        raise PyisolateError(
+                            "SHARED_MEMORY_EXHAUSTED",
+                            "the program's shared memory was closed",
+                            next="Make tensors before it is closed.",
+                        )
                     self.lock.count_ended()
                     room = self._room(writer, max_bytes)
                     for size in (size_class(nbytes), _to_pages(nbytes)):

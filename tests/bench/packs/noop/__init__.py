@@ -1,6 +1,7 @@
-"""Nodes that do nothing, for the bench. The rival runs this very file too, so no class of ours may appear here."""
+"""Nodes that do nothing, for the bench. The rivals run this very file too, so no class of ours may appear here."""
 
 import os
+import time
 
 
 class NoOp:
@@ -34,4 +35,29 @@ class Affinity(NoOp):
         return (cpu,)
 
 
-NODE_CLASS_MAPPINGS = {"NoOp": NoOp, "NoOpAsync": NoOpAsync, "Affinity": Affinity}
+class Sleep(NoOp):
+    """Holds its thread for two seconds."""
+
+    def run(self):
+        time.sleep(2)
+        return (1,)
+
+
+class Accept(NoOp):
+    """Takes a tensor and looks at its shape only."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"tensor": ("TENSOR",)}}
+
+    def run(self, tensor):
+        return (tensor.shape[0],)
+
+
+NODE_CLASS_MAPPINGS = {
+    "NoOp": NoOp,
+    "NoOpAsync": NoOpAsync,
+    "Affinity": Affinity,
+    "Sleep": Sleep,
+    "Accept": Accept,
+}
