@@ -14,24 +14,32 @@ export const repository = "/repository";
  */
 export async function runTool({ image, command, env = {}, mounts = [] }) {
   const { connectEngine } = await import("../../dist/engine/docker.js");
+  const { BuildOwner } = await import("../../dist/extension/build-owner.js");
+  const { chooseRunRoot } = await import("../../dist/container/rundir.js");
   const engine = await connectEngine({ dockerHost: process.env.DOCKER_HOST });
-  const id = await engine.containers.create(containerSpec({ image, command, env, mounts }));
+  const user = { xdgRuntimeDir: process.env.XDG_RUNTIME_DIR, uid: process.getuid() };
+  // So that whoever comes next removes the container of a script that was killed.
+  const owner = new BuildOwner(engine, chooseRunRoot(user));
+  let id;
   try {
+    const labels = { "pyisolate.kind": "tools", ...(await owner.labels()) };
+    id = await engine.containers.create(containerSpec({ image, command, env, mounts, labels }));
     await engine.containers.start(id);
     const { exitCode } = await engine.containers.wait(id);
     const lines = await engine.containers.logs(id, 2000);
     return { exitCode, output: lines.map((line) => `${line}\n`).join("") };
   } finally {
-    await engine.containers.remove(id);
+    if (id !== undefined) await engine.containers.remove(id);
+    await owner[Symbol.asyncDispose]();
   }
 }
 
-function containerSpec({ image, command, env, mounts }) {
+function containerSpec({ image, command, env, mounts, labels }) {
   return {
     image,
     command,
     env: { HOME: "/tmp", PYTHONDONTWRITEBYTECODE: "1", ...env },
-    labels: { "pyisolate.kind": "tools" },
+    labels,
     workingDir: repository,
     user: `${process.getuid()}:${process.getgid()}`,
     network: "none",

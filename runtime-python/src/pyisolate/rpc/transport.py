@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 _JOIN_BYTES = 65_536
 
 
+def dial(path: str) -> socket.socket:
+    """A connection to whoever listens there. Raises: PyisolateError PEER_BROKEN when nobody does."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+    except OSError as error:
+        connection.close()
+        raise PyisolateError("PEER_BROKEN", f"cannot dial {path}: {error}", cause=error) from error
+    return connection
+
+
 class SocketTransport:
     """Owns the socket. One thread may receive while another sends."""
 
@@ -26,13 +37,7 @@ class SocketTransport:
     @classmethod
     def dial(cls, path: str) -> SocketTransport:
         """Raises: PyisolateError PEER_BROKEN when nobody listens."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.connect(path)
-        except OSError as error:
-            connection.close()
-            raise PyisolateError("PEER_BROKEN", f"cannot dial {path}: {error}", cause=error) from error
-        return cls(connection)
+        return cls(dial(path))
 
     def fileno(self) -> int:
         return self._socket.fileno()

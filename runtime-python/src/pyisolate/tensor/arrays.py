@@ -7,6 +7,7 @@ Must not know segments or how bytes travel.
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 
 from ..errors import PyisolateError
 from .dtype import DTYPES
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Maker = Callable[[str, Sequence[int], Optional[Sequence[int]], memoryview, int], Any]
 
 
-class Array:
+class Array(ABC):
     """An array to be sent, whatever its kind. Borrows the memory; lives as long as one message is encoded.
 
     Attributes:
@@ -72,15 +73,17 @@ class Array:
         _, start, end = self.addresses()
         return memory_at(start, end - start, self, is_read_only=True)
 
+    @abstractmethod
     def copy_into(self, target: memoryview, shape: Sequence[int]) -> None:
         """Writes the first `shape` elements of each axis in C order; the flat target has exactly their bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _address(self) -> int:
-        raise NotImplementedError
+        """Of element [0, …, 0]."""
 
+    @abstractmethod
     def _borrow(self) -> memoryview:
-        raise NotImplementedError
+        """Its bytes where they lie. Only if they lie in C order."""
 
 
 def array_of(value: Any) -> Array | None:
@@ -353,8 +356,9 @@ def torch_maker() -> Maker:
         steps = c_strides(shape) if strides is None else strides
         low, high = span(shape, steps)
         if low < 0:  # torch has no negative strides
-            copy = memoryview(bytearray(Array(dtype, shape, None).nbytes))
-            _PlainArray(dtype, shape, steps, memory, offset).copy_into(copy, shape)
+            mirrored = _PlainArray(dtype, shape, steps, memory, offset)
+            copy = memoryview(bytearray(mirrored.nbytes))
+            mirrored.copy_into(copy, shape)
             return make(dtype, shape, None, copy, 0)
         flat = torch.frombuffer(memory, dtype=kind, count=high, offset=offset)
         return flat.as_strided(tuple(shape), tuple(steps))

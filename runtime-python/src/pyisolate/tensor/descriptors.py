@@ -11,6 +11,7 @@ from struct import Struct
 
 from ..errors import PyisolateError
 from ..rpc.frame import violation
+from ..rpc.transport import dial
 
 #: Number of the segment, zero, its bytes.
 _RECORD = Struct("<IIQ")
@@ -57,13 +58,7 @@ class DescriptorReceiver:
     @classmethod
     def dial(cls, path: str) -> DescriptorReceiver:
         """Raises: PyisolateError PEER_BROKEN when nobody listens."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.connect(path)
-        except OSError as error:
-            connection.close()
-            raise PyisolateError("PEER_BROKEN", f"cannot dial {path}: {error}", cause=error) from error
-        return cls(connection)
+        return cls(dial(path))
 
     def receive(self, number: int, nbytes: int) -> int:
         """The descriptor of that segment, owned by the caller. Raises PROTOCOL_VIOLATION when it does not come."""
